@@ -1,1 +1,115 @@
-//! Room `message`.
+//! RFC 5322 and MIME for the store and the protocol. This room knows neither.
+//!
+//! Everything that clients ask for again and again is computed once, by [`analyze`], from the bytes as they
+//! arrived: ENVELOPE, BODY and BODYSTRUCTURE ready for the wire, and a table of the parts. What needs the bytes
+//! themselves works on slices of them: [`header_fields`], [`decode_transfer`], [`search_header`],
+//! [`search_text`].
+//!
+//! Nothing here fails on bad mail, and nothing takes more than linear time or recurses without bound; the
+//! bounds are in [`limits`]. Lines end in CRLF, or in LF where mail is broken.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `header`, `lexer`, `address`, `content`, `date` | fields and what is in them |
+//! | `scan`, `parts` | the MIME tree: finding it, storing it, numbering it |
+//! | `envelope`, `structure`, `wire` | what goes to clients |
+//! | `transfer`, `charset`, `words`, `html` | decoding |
+//! | `needle`, `search`, `preview`, `thread` | what decoded text is for |
+
+mod address;
+mod charset;
+mod content;
+mod date;
+mod envelope;
+pub mod header;
+mod html;
+mod lexer;
+pub mod limits;
+mod needle;
+mod parts;
+mod preview;
+mod scan;
+mod search;
+mod structure;
+mod thread;
+mod transfer;
+mod wire;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::{Entry, addresses};
+pub use content::Encoding;
+pub use date::{SentDate, parse_date};
+pub use header::header_fields;
+pub use needle::{Needle, fold};
+pub use parts::{Kind, Part, Parts, PartsError, Which};
+pub use search::{Scope, search_header, search_text};
+pub use transfer::{UnknownEncoding, decode_transfer};
+pub use words::decode_words;
+
+use scan::Scan;
+
+/// Everything that is kept about a message besides its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Analysis {
+    /// `(date subject from sender reply-to to cc bcc in-reply-to message-id)`, RFC 9051 §7.5.2.
+    pub envelope: Vec<u8>,
+    /// BODY: the structure without extension data.
+    pub body: Vec<u8>,
+    /// BODYSTRUCTURE: the structure with all extension data.
+    pub body_structure: Vec<u8>,
+    /// Where each part lies.
+    pub parts: Parts,
+    /// Up to [`limits::MAX_PREVIEW_CHARS`] characters of readable text. `None` when there is none; PREVIEW is
+    /// then the empty string (RFC 8970 §3.1), not NIL.
+    pub preview: Option<String>,
+    /// The `Date:` field, if it can be read.
+    pub sent: Option<SentDate>,
+    /// A hash that all messages of a thread share; 0 for a message without any message id, which is in no
+    /// thread but its own.
+    pub thread: u64,
+}
+
+/// Analyzes a message. Linear in its size, and never fails: what cannot be understood is described as text, or
+/// as one opaque part.
+pub fn analyze(raw: &[u8]) -> Analysis {
+    let (scan, body, body_structure) = structures(raw);
+    let parts = scan.parts;
+    let header = raw.get(..parts.root().body as usize).unwrap_or_default();
+    let mut envelope = Vec::with_capacity(512);
+    envelope::envelope(header, &mut envelope);
+    let date = header::fields(header).find(|field| field.is(b"date"));
+    Analysis {
+        envelope,
+        body,
+        body_structure,
+        preview: preview::preview(raw, &parts),
+        sent: date.and_then(|field| parse_date(field.value)),
+        thread: thread::thread(header),
+        parts,
+    }
+}
+
+/// The scan with both structures. One that takes too much room is made anew, of one part: that always fits
+/// but for its own header, which is then not described either.
+fn structures(raw: &[u8]) -> (Scan, Vec<u8>, Vec<u8>) {
+    let scan = scan::scan(raw);
+    if let Some((body, extended)) = both_structures(raw, &scan) {
+        return (scan, body, extended);
+    }
+    let scan = scan::opaque(raw);
+    let (mut body, mut extended) = (Vec::new(), Vec::new());
+    structure::opaque(&scan, false, &mut body);
+    structure::opaque(&scan, true, &mut extended);
+    (scan, body, extended)
+}
+
+fn both_structures(raw: &[u8], scan: &Scan) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut extended = Vec::with_capacity(512);
+    structure::structure(raw, scan, true, &mut extended).ok()?;
+    let mut body = Vec::with_capacity(extended.len());
+    structure::structure(raw, scan, false, &mut body).ok()?;
+    Some((body, extended))
+}

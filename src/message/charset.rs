@@ -1,0 +1,55 @@
+//! Text in any charset as UTF-8. The tables of other charsets are mail-parser's.
+
+use std::borrow::Cow;
+
+use mail_parser::decoders::charsets::map::charset_decoder;
+
+/// Decodes text. Never fails: unknown charsets are read as UTF-8 or else Windows-1252, and what cannot be
+/// decoded becomes U+FFFD. Text that says nothing, or says US-ASCII and is not, is read the same way.
+pub(crate) fn decode<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> Cow<'a, str> {
+    let name = charset.map(<[u8]>::trim_ascii).unwrap_or_default();
+    if is_any(name, &["utf-8", "utf8"]) {
+        return String::from_utf8_lossy(bytes);
+    }
+    if is_any(name, &["", "us-ascii", "ascii", "unknown-8bit"]) {
+        return undeclared(bytes);
+    }
+    match charset_decoder(name) {
+        Some(decoder) => Cow::Owned(decoder(bytes)),
+        None => undeclared(bytes),
+    }
+}
+
+fn undeclared(bytes: &[u8]) -> Cow<'_, str> {
+    match (std::str::from_utf8(bytes), charset_decoder(b"windows-1252")) {
+        (Ok(text), _) => Cow::Borrowed(text),
+        (Err(_), Some(decoder)) => Cow::Owned(decoder(bytes)),
+        (Err(_), None) => String::from_utf8_lossy(bytes),
+    }
+}
+
+fn is_any(name: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charsets_become_utf8() {
+        for (charset, bytes, text) in [
+            (Some("UTF-8"), &b"caf\xc3\xa9"[..], "café"),
+            (Some("utf-8"), b"caf\xe9", "caf\u{fffd}"),
+            (Some("ISO-8859-1"), b"caf\xe9", "café"),
+            (Some("koi8-r"), b"\xcd\xc9\xd2", "мир"),
+            (Some("iso-2022-jp"), b"\x1b$B$\"\x1b(B", "あ"),
+            (None, b"caf\xc3\xa9", "café"),
+            (None, b"caf\xe9", "café"),
+            (Some("us-ascii"), b"caf\xe9", "café"),
+            (Some("no-such-charset"), b"caf\xc3\xa9", "café"),
+        ] {
+            assert_eq!(decode(charset.map(str::as_bytes), bytes), text, "{charset:?}");
+        }
+    }
+}

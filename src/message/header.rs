@@ -1,0 +1,183 @@
+//! Header fields as they stand: a linear walk over raw lines, with unfolding and selection by name.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use memchr::memchr;
+
+/// One header field, borrowed from the raw header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The name without the white space before its colon; empty for a line that has no colon.
+    pub name: &'a [u8],
+    /// What follows the colon, still folded, without the last line end.
+    pub value: &'a [u8],
+    /// The whole field: all of its lines with their line ends.
+    pub raw: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    /// Compares the name without regard to case.
+    pub fn is(&self, name: &[u8]) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The value on one line, without white space at its ends.
+    pub fn text(&self) -> Cow<'a, [u8]> {
+        unfold(self.value)
+    }
+
+    fn parse(raw: &'a [u8]) -> Self {
+        let line = trim_line_end(raw);
+        match memchr(b':', line) {
+            Some(colon) => Self { name: line[..colon].trim_ascii_end(), value: &line[colon + 1..], raw },
+            None => Self { name: &[], value: line, raw },
+        }
+    }
+}
+
+/// Walks the fields of a header up to its blank line or its end. Linear in the header's size.
+pub fn fields(header: &[u8]) -> Fields<'_> {
+    Fields { rest: header }
+}
+
+/// See [`fields`].
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        if self.rest.is_empty() || blank_line(self.rest).is_some() {
+            return None;
+        }
+        let (raw, rest) = self.rest.split_at(field_end(self.rest));
+        self.rest = rest;
+        Some(Field::parse(raw))
+    }
+}
+
+/// `HEADER.FIELDS` and, with `invert`, `HEADER.FIELDS.NOT` (RFC 9051 §6.4.5): the matching fields as they
+/// stand in `header`, then the blank line that every such subset ends with.
+pub fn header_fields(header: &[u8], names: &[&[u8]], invert: bool, out: &mut Vec<u8>) {
+    let names = Names::new(names);
+    for field in fields(header).filter(|field| names.contains(field.name) != invert) {
+        out.extend_from_slice(field.raw);
+        if !field.raw.ends_with(b"\n") {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Names to look fields up in. Hashed when there are many, since both sides may be hostile.
+enum Names<'a> {
+    Few(&'a [&'a [u8]]),
+    Many(HashSet<Vec<u8>>),
+}
+
+impl<'a> Names<'a> {
+    const FEW: usize = 8;
+
+    fn new(names: &'a [&'a [u8]]) -> Self {
+        if names.len() <= Self::FEW {
+            return Self::Few(names);
+        }
+        Self::Many(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Few(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+            Self::Many(names) => names.contains(&name.to_ascii_lowercase()),
+        }
+    }
+}
+
+/// Joins folded lines (RFC 5322 §2.2.3): line ends go, the white space after them stays. Ends are trimmed.
+pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
+    let value = value.trim_ascii();
+    if memchr(b'\n', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut joined = Vec::with_capacity(value.len());
+    for line in value.split_inclusive(|&byte| byte == b'\n') {
+        joined.extend_from_slice(trim_line_end(line));
+    }
+    Cow::Owned(joined)
+}
+
+/// The length of the blank line at the start of `bytes`, if there is one.
+pub(crate) fn blank_line(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
+    }
+}
+
+/// Where the line at the start of `bytes` ends, its line end included.
+pub(crate) fn line_end(bytes: &[u8]) -> usize {
+    memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1)
+}
+
+/// A line without its CRLF or LF.
+pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn field_end(bytes: &[u8]) -> usize {
+    let mut end = line_end(bytes);
+    while matches!(bytes.get(end), Some(b' ' | b'\t')) {
+        end += line_end(&bytes[end..]);
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[u8] =
+        b"From: a@x\r\nX-Long : one\r\n\ttwo\r\nno colon here\r\nSUBJECT: s\n\r\nBody: no\r\n";
+
+    fn select(names: &[&str], invert: bool) -> String {
+        let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        let mut out = Vec::new();
+        header_fields(HEADER, &names, invert, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_stop_at_the_blank_line() {
+        let names: Vec<_> = fields(HEADER).map(|field| field.name).collect();
+        assert_eq!(names, [&b"From"[..], b"X-Long", b"", b"SUBJECT"]);
+        let long = fields(HEADER).find(|field| field.is(b"x-long")).unwrap();
+        assert_eq!(long.text().as_ref(), b"one\ttwo");
+        assert_eq!(long.raw, b"X-Long : one\r\n\ttwo\r\n");
+    }
+
+    #[test]
+    fn selection_keeps_raw_lines_and_ends_blank() {
+        assert_eq!(select(&["subject", "x-LONG"], false), "X-Long : one\r\n\ttwo\r\nSUBJECT: s\n\r\n");
+        assert_eq!(select(&["subject", "x-long"], true), "From: a@x\r\nno colon here\r\n\r\n");
+        assert_eq!(select(&["none"], false), "\r\n");
+    }
+
+    #[test]
+    fn many_names_select_like_few() {
+        let mut names = vec!["y"; Names::FEW];
+        names.push("From");
+        assert_eq!(select(&names, false), "From: a@x\r\n\r\n");
+    }
+
+    #[test]
+    fn cut_off_header_still_gives_whole_lines() {
+        let mut out = Vec::new();
+        header_fields(b"Subject: cut", &[b"subject"], false, &mut out);
+        assert_eq!(out, b"Subject: cut\r\n\r\n");
+    }
+}
