@@ -1,0 +1,49 @@
+//! Every bound of the store, in one place.
+
+/// Keywords that one mailbox can have. A mail reader with labels needs dozens; each costs a bit per message that
+/// carries it and a word in every FLAGS response, so a client that invents keywords must meet an end.
+pub const MAX_KEYWORDS: usize = 1024;
+
+/// Longest keyword, in bytes.
+pub const MAX_KEYWORD: usize = 255;
+
+/// Longest mailbox name in UTF-8, in bytes, and deepest hierarchy.
+pub const MAX_MAILBOX_NAME: usize = 1024;
+pub const MAX_MAILBOX_DEPTH: usize = 64;
+
+/// Mailboxes of one user. LIST and its pattern matching are linear in them.
+pub const MAX_MAILBOXES: usize = 50_000;
+
+/// Largest message, in bytes. Sizes and offsets in the log are 32 bits wide; the option
+/// `service.imap.appendlimit` sets the bound that users meet.
+pub const MAX_MESSAGE: u64 = u32::MAX as u64 - 4096;
+
+/// Messages up to this size are written into the log with their Append record in one write; larger ones go to a
+/// file of their own while they arrive, so that an upload needs no more memory than this.
+pub const INLINE_MAX: usize = 128 * 1024;
+
+/// Message bytes that one transaction keeps in memory: a MULTIAPPEND beyond it spills to files as well.
+pub const INLINE_TOTAL_MAX: usize = 4 * 1024 * 1024;
+
+/// Messages in one transaction (MULTIAPPEND).
+pub const MAX_MULTIAPPEND: usize = 10_000;
+
+/// A segment is sealed when it has grown past this size, in bytes.
+pub const SEGMENT_SIZE: u32 = 64 * 1024 * 1024;
+
+/// Changes that a mailbox remembers, so that a session catches up without a walk over all messages.
+pub const MAX_REMEMBERED_CHANGES: usize = 4096;
+
+/// Expunged ranges that a mailbox remembers for `VANISHED (EARLIER)` (RFC 7162 §3.2.5). Older clients are told
+/// more UIDs than necessary, which the RFC allows.
+pub const MAX_REMEMBERED_EXPUNGES: usize = 65_536;
+
+/// How far UIDNEXT and mod-sequences jump after a loss of power, see `docs/store-format.md`.
+pub const EPOCH_UID_JUMP: u32 = 1 << 16;
+pub const EPOCH_MODSEQ_JUMP: u64 = 1 << 20;
+
+/// Bytes of log records behind the last snapshot that make a new one worth writing; message bytes do not count.
+pub const SNAPSHOT_AFTER: u64 = 256 * 1024;
+
+/// Users without sessions whose state a worker keeps in memory.
+pub const MAX_IDLE_USERS: usize = 256;

@@ -1,0 +1,80 @@
+//! A message as the store keeps it in memory: what commands ask for all the time. The rest is read from the log.
+
+use super::flags::{Flags, KeywordSet};
+use super::names::{ModSeq, Uid};
+
+/// A place in a user's log: segment and byte offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPos {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+impl LogPos {
+    pub(crate) fn new(segment: u32, offset: u32) -> Self {
+        LogPos { segment, offset }
+    }
+
+    pub(crate) fn from_u64(packed: u64) -> Self {
+        LogPos { segment: (packed >> 32) as u32, offset: packed as u32 }
+    }
+
+    /// Where the payload of the record at this place begins.
+    pub(crate) fn payload(self) -> LogPos {
+        LogPos { offset: self.offset.saturating_add(super::record::HEADER as u32), ..self }
+    }
+
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.segment) << 32 | u64::from(self.offset)
+    }
+}
+
+/// Where the bytes of a message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobRef {
+    /// In the log, beginning here.
+    Inline(LogPos),
+    /// In a file of its own beside the log.
+    File(u64),
+}
+
+/// When a message was received, as APPEND gave it (RFC 9051 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InternalDate {
+    /// Seconds since 1970-01-01 UTC.
+    pub timestamp: i64,
+    /// East of UTC.
+    pub offset_minutes: i16,
+}
+
+impl InternalDate {
+    /// Days since 1970-01-01 of the date as shown, which is what SEARCH compares (RFC 9051 §6.4.4).
+    pub fn day(self) -> i32 {
+        (self.timestamp + i64::from(self.offset_minutes) * 60).div_euclid(86_400) as i32
+    }
+}
+
+/// One message of a mailbox.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub uid: Uid,
+    pub flags: Flags,
+    pub keywords: KeywordSet,
+    pub modseq: ModSeq,
+    /// RFC822.SIZE, octets.
+    pub size: u32,
+    pub internal_date: InternalDate,
+    /// Seconds since 1970-01-01 UTC when the message came into this mailbox (RFC 8514).
+    pub save_date: i64,
+    /// Days since 1970-01-01 of the Date header field as written, `None` when it has none that can be read.
+    pub sent_day: Option<i32>,
+    /// EMAILID (RFC 8474): equal for copies of a message.
+    pub email: u64,
+    /// THREADID (RFC 8474).
+    pub thread: u64,
+    pub(crate) blob: BlobRef,
+    pub(crate) meta: LogPos,
+    pub(crate) meta_len: u32,
+    /// The mod-sequence of its expunge; such a message is kept while a session's view still has it.
+    pub(crate) expunged: Option<ModSeq>,
+}

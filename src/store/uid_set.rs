@@ -1,0 +1,270 @@
+//! A set of UIDs as runs, which knows the rank of each member: the sequence numbers of a session's view.
+//!
+//! A mailbox's UIDs are mostly contiguous, so a set of 100,000 is a handful of runs. Searching is logarithmic,
+//! adding at the end constant, removing linear in the number of runs.
+
+use super::names::{SeqNo, Uid};
+
+/// UIDs `first` to `last`, of which `before` smaller ones are in the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: u32,
+    last: u32,
+    before: u32,
+}
+
+impl Run {
+    fn len(&self) -> u32 {
+        self.last - self.first + 1
+    }
+}
+
+/// Sorted, disjoint, maximal runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UidSet {
+    runs: Vec<Run>,
+}
+
+impl UidSet {
+    pub const fn new() -> Self {
+        UidSet { runs: Vec::new() }
+    }
+
+    /// The set of one UID.
+    pub fn single(uid: Uid) -> Self {
+        UidSet { runs: vec![Run { first: uid.get(), last: uid.get(), before: 0 }] }
+    }
+
+    /// Any ranges, in any order, overlapping or not.
+    pub fn from_ranges(ranges: impl IntoIterator<Item = (Uid, Uid)>) -> Self {
+        let mut sorted: Vec<(u32, u32)> =
+            ranges.into_iter().map(|(a, b)| (a.min(b).get(), a.max(b).get())).collect();
+        sorted.sort_unstable();
+        let mut set = UidSet::new();
+        for (first, last) in sorted {
+            set.push_run(first, last);
+        }
+        set
+    }
+
+    /// How many UIDs are in the set.
+    pub fn len(&self) -> u32 {
+        self.runs.last().map_or(0, |run| run.before + run.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub fn first(&self) -> Option<Uid> {
+        self.runs.first().and_then(|run| Uid::new(run.first))
+    }
+
+    pub fn last(&self) -> Option<Uid> {
+        self.runs.last().and_then(|run| Uid::new(run.last))
+    }
+
+    /// Adds a UID greater than all in the set, or already in it.
+    pub fn push(&mut self, uid: Uid) {
+        self.push_run(uid.get(), uid.get());
+    }
+
+    /// Adds a range that begins at or after the beginning of the last run.
+    pub(crate) fn push_range(&mut self, first: Uid, last: Uid) {
+        self.push_run(first.get(), last.get());
+    }
+
+    fn push_run(&mut self, first: u32, last: u32) {
+        let before = self.len();
+        match self.runs.last_mut() {
+            Some(run) if first <= run.last.saturating_add(1) => run.last = run.last.max(last),
+            _ => self.runs.push(Run { first, last, before }),
+        }
+    }
+
+    pub fn contains(&self, uid: Uid) -> bool {
+        self.run_of(uid.get()).is_ok()
+    }
+
+    /// The run that holds `uid`, or the place of the first run behind it.
+    fn run_of(&self, uid: u32) -> Result<usize, usize> {
+        let at = self.runs.partition_point(|run| run.last < uid);
+        match self.runs.get(at) {
+            Some(run) if run.first <= uid => Ok(at),
+            _ => Err(at),
+        }
+    }
+
+    /// The rank of `uid`, from 1.
+    pub fn seq_of(&self, uid: Uid) -> Option<SeqNo> {
+        let run = self.runs[self.run_of(uid.get()).ok()?];
+        SeqNo::new(run.before + (uid.get() - run.first) + 1)
+    }
+
+    /// The UID at a rank.
+    pub fn uid_at(&self, seq: SeqNo) -> Option<Uid> {
+        let index = seq.get() - 1;
+        let at = self.runs.partition_point(|run| run.before + run.len() <= index);
+        self.runs.get(at).and_then(|run| Uid::new(run.first + (index - run.before)))
+    }
+
+    /// The members, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Uid> + '_ {
+        self.runs.iter().flat_map(|run| (run.first..=run.last).filter_map(Uid::new))
+    }
+
+    /// The runs, ascending, both ends included.
+    pub fn ranges(&self) -> impl DoubleEndedIterator<Item = (Uid, Uid)> + '_ {
+        self.runs.iter().filter_map(|run| Some((Uid::new(run.first)?, Uid::new(run.last)?)))
+    }
+
+    /// The members from `first` to `last`.
+    pub fn between(&self, first: Uid, last: Uid) -> UidSet {
+        let mut part = UidSet::new();
+        self.extend_between(first.get(), last.get(), &mut part);
+        part
+    }
+
+    fn extend_between(&self, first: u32, last: u32, out: &mut UidSet) {
+        let from = self.runs.partition_point(|run| run.last < first);
+        for run in self.runs[from..].iter().take_while(|run| run.first <= last) {
+            out.push_run(run.first.max(first), run.last.min(last));
+        }
+    }
+
+    /// The members of rank `first` to `last`; ranks beyond the end are left out.
+    pub fn between_seqs(&self, first: SeqNo, last: SeqNo) -> UidSet {
+        let end = SeqNo::new(last.get().min(self.len()));
+        match (self.uid_at(first), end.and_then(|seq| self.uid_at(seq))) {
+            (Some(from), Some(to)) => self.between(from, to),
+            _ => UidSet::new(),
+        }
+    }
+
+    /// What is in both sets.
+    pub fn intersection(&self, other: &UidSet) -> UidSet {
+        let (small, large) = if self.runs.len() <= other.runs.len() { (self, other) } else { (other, self) };
+        let mut both = UidSet::new();
+        for run in &small.runs {
+            large.extend_between(run.first, run.last, &mut both);
+        }
+        both
+    }
+
+    /// What is in this set and not in `other`.
+    pub fn difference(&self, other: &UidSet) -> UidSet {
+        let mut rest = UidSet::new();
+        for run in &self.runs {
+            let mut next = u64::from(run.first);
+            let from = other.runs.partition_point(|r| r.last < run.first);
+            for hole in other.runs[from..].iter().take_while(|r| r.first <= run.last) {
+                if u64::from(hole.first) > next {
+                    rest.push_run(next as u32, hole.first - 1);
+                }
+                next = u64::from(hole.last) + 1;
+            }
+            if next <= u64::from(run.last) {
+                rest.push_run(next as u32, run.last);
+            }
+        }
+        rest
+    }
+
+    /// What is in either set.
+    pub fn union(&self, other: &UidSet) -> UidSet {
+        UidSet::from_ranges(self.ranges().chain(other.ranges()))
+    }
+
+    /// Takes `uid` out; says whether it was in.
+    pub fn remove(&mut self, uid: Uid) -> bool {
+        let uid = uid.get();
+        let Ok(at) = self.run_of(uid) else { return false };
+        let run = self.runs[at];
+        match (run.first == uid, run.last == uid) {
+            (true, true) => {
+                self.runs.remove(at);
+            }
+            (true, false) => self.runs[at].first += 1,
+            (false, true) => self.runs[at].last -= 1,
+            (false, false) => {
+                self.runs[at].last = uid - 1;
+                self.runs.insert(at + 1, Run { first: uid + 1, ..run });
+            }
+        }
+        self.recount(at);
+        true
+    }
+
+    fn recount(&mut self, from: usize) {
+        let mut before = from.checked_sub(1).map_or(0, |at| self.runs[at].before + self.runs[at].len());
+        for run in &mut self.runs[from..] {
+            run.before = before;
+            before += run.len();
+        }
+    }
+}
+
+impl FromIterator<Uid> for UidSet {
+    fn from_iter<I: IntoIterator<Item = Uid>>(uids: I) -> Self {
+        UidSet::from_ranges(uids.into_iter().map(|uid| (uid, uid)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn uid(n: u32) -> Uid {
+        Uid::new(n).unwrap()
+    }
+
+    fn set(uids: &BTreeSet<u32>) -> UidSet {
+        uids.iter().map(|n| uid(*n)).collect()
+    }
+
+    fn members(set: &UidSet) -> Vec<u32> {
+        set.iter().map(Uid::get).collect()
+    }
+
+    #[test]
+    fn the_greatest_uid_is_an_ordinary_member() {
+        let all = UidSet::from_ranges([(Uid::MIN, Uid::MAX)]);
+        assert_eq!(all.len(), u32::MAX);
+        assert_eq!(all.difference(&UidSet::single(Uid::MAX)).last(), Uid::new(u32::MAX - 1));
+        assert_eq!(all.seq_of(Uid::MAX).map(SeqNo::get), Some(u32::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_sorted_set(
+            a in prop::collection::btree_set(1u32..60, 0..40),
+            b in prop::collection::btree_set(1u32..60, 0..40),
+            from in 1u32..60, to in 1u32..60,
+        ) {
+            let (x, y) = (set(&a), set(&b));
+            prop_assert_eq!(members(&x), a.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(x.len() as usize, a.len());
+            prop_assert_eq!(members(&x.intersection(&y)), a.intersection(&b).copied().collect::<Vec<_>>());
+            prop_assert_eq!(members(&x.difference(&y)), a.difference(&b).copied().collect::<Vec<_>>());
+            prop_assert_eq!(members(&x.union(&y)), a.union(&b).copied().collect::<Vec<_>>());
+            for (index, member) in a.iter().enumerate() {
+                let seq = SeqNo::new(index as u32 + 1).unwrap();
+                prop_assert_eq!(x.seq_of(uid(*member)), Some(seq));
+                prop_assert_eq!(x.uid_at(seq), Some(uid(*member)));
+            }
+            prop_assert_eq!(
+                members(&x.between_seqs(SeqNo::new(from).unwrap(), SeqNo::new(to).unwrap())),
+                a.iter().copied().skip(from as usize - 1).take((to + 1).saturating_sub(from) as usize).collect::<Vec<_>>()
+            );
+            let mut rest = x.clone();
+            for member in &b {
+                prop_assert_eq!(rest.remove(uid(*member)), a.contains(member));
+            }
+            prop_assert_eq!(rest, x.difference(&y));
+        }
+    }
+}
