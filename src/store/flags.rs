@@ -114,7 +114,8 @@ pub enum FlagChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeywordSet {
     low: u64,
-    /// Bits from 64 up, without trailing zero words; absent in nearly every message.
+    /// Bits from 64 up, without trailing zero words; absent in nearly every message, hence one word and not three.
+    #[allow(clippy::box_collection)]
     high: Option<Box<Vec<u64>>>,
 }
 
@@ -126,9 +127,11 @@ impl KeywordSet {
     pub fn contains(&self, index: usize) -> bool {
         match index.checked_sub(64) {
             None => self.low >> index & 1 == 1,
-            Some(rest) => {
-                self.high.as_ref().and_then(|words| words.get(rest / 64)).is_some_and(|word| word >> (rest % 64) & 1 == 1)
-            }
+            Some(rest) => self
+                .high
+                .as_ref()
+                .and_then(|words| words.get(rest / 64))
+                .is_some_and(|word| word >> (rest % 64) & 1 == 1),
         }
     }
 

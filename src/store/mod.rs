@@ -1,5 +1,57 @@
 //! The message store: one append-only log per user.
+//!
+//! What is on disk is in `docs/store-format.md`; this room mirrors it.
+//!
+//! ```text
+//!   Store ── users of this process, the housekeeper
+//!     └─ User ── one mutex: the log and what it says ─┬─ Log      segments, lock, large messages
+//!          └─ Selected ── a session's view            └─ State    mailboxes, messages, counters
+//! ```
+//!
+//! A change goes one way: `User::transact` locks, catches up with other processes, lets a command record what it wants
+//! against the state, appends that with one write, and applies it through the same code as a replay. So the state never
+//! says anything that the log does not.
 
+mod epoch;
+mod error;
+mod flags;
+mod group_sync;
+pub mod limits;
+mod log;
+mod mailbox;
+mod mailboxes;
+mod message;
+mod meta;
 mod names;
+mod path;
+mod payload;
+mod record;
+mod replay;
+mod snapshot;
+mod state;
+#[allow(clippy::module_inception)]
+mod store;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod tree;
+mod uid_set;
+mod upload;
+mod user;
+mod view;
+mod wire;
 
+pub use epoch::{begin_epoch, close_epoch};
+pub use error::{Error, Refusal, Result};
+pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};
+pub use mailbox::Status;
+pub use message::{BlobRef, InternalDate, LogPos, Message};
+pub use meta::Meta;
 pub use names::{MAX_USER_NAME, MailboxId, ModSeq, SeqNo, Uid, UserName, UserNameError};
+pub use store::{ChangeListener, FlagSync, Options, Store};
+pub use transfer::{Appended, Copied};
+pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, is_beneath};
+pub use uid_set::UidSet;
+pub use upload::{NewMessage, Upload};
+pub use user::User;
+pub use view::{Access, Changes, Expunges, Selected, Stored};

@@ -1,0 +1,435 @@
+//! One mailbox in memory: its messages, counters, and a short memory of what changed.
+//!
+//! Invariants: `messages` is sorted by UID and holds every live message, and expunged ones as long as a view may
+//! still show them; `live` is the set of the live ones; the counters count the live ones.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::Refusal;
+use super::flags::{Flags, KeywordSet, KeywordTable};
+use super::limits::{MAX_REMEMBERED_CHANGES, MAX_REMEMBERED_EXPUNGES};
+use super::message::Message;
+use super::names::{MailboxId, ModSeq, SeqNo, Uid};
+use super::payload::{Append, Entry, Expunge, FlagsChange};
+use super::tree::SpecialUses;
+use super::uid_set::UidSet;
+
+/// Fewest tombstones that are swept.
+const SWEEP_MIN: usize = 64;
+
+/// Flags of some messages changed; which ones, their mod-sequences tell.
+#[derive(Clone, Copy, Debug)]
+struct FlagsChanged {
+    modseq: ModSeq,
+    first: Uid,
+    last: Uid,
+}
+
+/// Messages that were expunged together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expunged {
+    pub modseq: ModSeq,
+    pub first: Uid,
+    pub last: Uid,
+}
+
+/// Up to which mod-sequence a view has told its client of expunges.
+pub(super) type ViewMark = Arc<AtomicU64>;
+
+/// STATUS items (RFC 9051 §6.3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub id: MailboxId,
+    pub messages: u32,
+    pub recent: u32,
+    /// 2³² when no UID is left.
+    pub uid_next: u64,
+    pub uid_validity: u32,
+    pub unseen: u32,
+    pub deleted: u32,
+    /// Sum of RFC822.SIZE, octets.
+    pub size: u64,
+    pub highest_modseq: ModSeq,
+}
+
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    pub id: MailboxId,
+    pub name: String,
+    pub uid_validity: u32,
+    /// The next UID; 2³² when none is left.
+    pub uid_next: u64,
+    pub highest_modseq: ModSeq,
+    pub uses: SpecialUses,
+    /// Messages from this UID on are `\Recent` for the next session that asks.
+    pub recent_from: u64,
+    pub keywords: Arc<KeywordTable>,
+    pub live: Arc<UidSet>,
+    pub expunged: VecDeque<Expunged>,
+    /// Expunges up to this one are forgotten.
+    pub expunges_forgotten: ModSeq,
+    pub last_expunge: ModSeq,
+    messages: Vec<Message>,
+    tombstones: usize,
+    /// As many tombstones make the next walk over the messages worth its time.
+    sweep_at: usize,
+    unseen: u32,
+    deleted: UidSet,
+    size: u64,
+    /// No live message before this place in `messages` is unseen.
+    first_unseen: usize,
+    flag_changes: VecDeque<FlagsChanged>,
+    /// Flag changes up to this one are forgotten.
+    flag_changes_forgotten: ModSeq,
+    marks: Vec<ViewMark>,
+}
+
+impl Mailbox {
+    pub fn new(id: MailboxId, name: String, uid_validity: u32, uses: SpecialUses) -> Self {
+        Mailbox {
+            id,
+            name,
+            uid_validity,
+            uid_next: 1,
+            highest_modseq: ModSeq(1),
+            uses,
+            recent_from: 1,
+            keywords: Arc::default(),
+            live: Arc::default(),
+            expunged: VecDeque::new(),
+            expunges_forgotten: ModSeq(0),
+            last_expunge: ModSeq(0),
+            messages: Vec::new(),
+            tombstones: 0,
+            sweep_at: SWEEP_MIN,
+            unseen: 0,
+            deleted: UidSet::new(),
+            size: 0,
+            first_unseen: 0,
+            flag_changes: VecDeque::new(),
+            flag_changes_forgotten: ModSeq(0),
+            marks: Vec::new(),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        Status {
+            id: self.id,
+            messages: self.live.len(),
+            recent: self.recent().len(),
+            uid_next: self.uid_next,
+            uid_validity: self.uid_validity,
+            unseen: self.unseen,
+            deleted: self.deleted.len(),
+            size: self.size,
+            highest_modseq: self.highest_modseq,
+        }
+    }
+
+    /// Messages that no session has taken as `\Recent` yet.
+    pub fn recent(&self) -> UidSet {
+        uid(self.recent_from).map_or_else(UidSet::new, |from| self.live.between(from, Uid::MAX))
+    }
+
+    /// Live messages from `from` on.
+    pub fn live_from(&self, from: u64) -> UidSet {
+        uid(from).map_or_else(UidSet::new, |from| self.live.between(from, Uid::MAX))
+    }
+
+    /// All kept messages with UIDs from `first` to `last`, expunged ones included.
+    pub fn messages_between(&self, first: Uid, last: Uid) -> impl Iterator<Item = &Message> {
+        let from = self.messages.partition_point(|message| message.uid < first);
+        self.messages[from..].iter().take_while(move |message| message.uid <= last)
+    }
+
+    /// All kept messages of `uids`, ascending, expunged ones included.
+    pub fn messages_among<'a>(&'a self, uids: &'a UidSet) -> impl Iterator<Item = &'a Message> {
+        uids.ranges().flat_map(|(first, last)| self.messages_between(first, last))
+    }
+
+    /// The live messages, ascending.
+    pub fn live_messages(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(|message| message.expunged.is_none())
+    }
+
+    /// The first live message without `\Seen`. Amortised constant: the search goes on where it last stopped.
+    pub fn first_unseen(&mut self) -> Option<SeqNo> {
+        if self.unseen == 0 {
+            return None;
+        }
+        let rest = &self.messages[self.first_unseen..];
+        let found = rest.iter().position(|m| m.expunged.is_none() && !m.flags.contains(Flags::SEEN))?;
+        self.first_unseen += found;
+        self.live.seq_of(self.messages[self.first_unseen].uid)
+    }
+
+    /// Messages of `within` that changed after `since`, in time that grows with the changes where they are
+    /// remembered.
+    pub fn changed_since(&self, since: ModSeq, within: &UidSet) -> UidSet {
+        if since >= self.highest_modseq {
+            return UidSet::new();
+        }
+        let mut changed = UidSet::new();
+        if since < self.flag_changes_forgotten {
+            within.ranges().for_each(|(first, last)| self.collect_changed(since, first, last, &mut changed));
+            return changed;
+        }
+        let from = self.flag_changes.partition_point(|change| change.modseq <= since);
+        let ranges = self.flag_changes.range(from..).map(|change| (change.first, change.last));
+        for (first, last) in UidSet::from_ranges(ranges).ranges() {
+            self.collect_changed(since, first, last, &mut changed);
+        }
+        changed.intersection(within)
+    }
+
+    /// As `changed_since`, for messages that are new as well (RFC 7162 CHANGEDSINCE).
+    pub fn newer_than(&self, since: ModSeq, within: &UidSet) -> UidSet {
+        if since >= self.highest_modseq {
+            return UidSet::new();
+        }
+        let mut newer = UidSet::new();
+        within.ranges().for_each(|(first, last)| self.collect_changed(since, first, last, &mut newer));
+        newer
+    }
+
+    fn collect_changed(&self, since: ModSeq, first: Uid, last: Uid, out: &mut UidSet) {
+        self.messages_between(first, last).filter(|m| m.modseq > since).for_each(|m| out.push(m.uid));
+    }
+
+    /// UIDs of `within` that were expunged after `since`; where that is forgotten, all that do not exist, which
+    /// RFC 7162 §3.2.10.1 allows.
+    pub fn vanished_since(&self, since: ModSeq, within: &UidSet) -> UidSet {
+        if since < self.expunges_forgotten {
+            return within.difference(&self.live);
+        }
+        let recent = self.expunged.iter().rev().take_while(|gone| gone.modseq > since);
+        UidSet::from_ranges(recent.map(|gone| (gone.first, gone.last)))
+            .intersection(within)
+            .difference(&self.live)
+    }
+
+    /// Registers a view; expunged messages are kept for it.
+    pub fn watch(&mut self, mark: ViewMark) {
+        self.marks.push(mark);
+    }
+
+    pub fn unwatch(&mut self, mark: &ViewMark) {
+        self.marks.retain(|known| !Arc::ptr_eq(known, mark));
+        self.drop_tombstones();
+    }
+
+    /// Applies an Append record; `None` when it does not fit the mailbox.
+    pub fn append(&mut self, append: &Append<'_>) -> Option<()> {
+        for entry in append.entries() {
+            self.push(entry?, append.modseq)?;
+        }
+        self.highest_modseq = self.highest_modseq.max(append.modseq);
+        if append.claims_recent {
+            self.recent_from = self.uid_next;
+        }
+        Some(())
+    }
+
+    fn push(&mut self, entry: Entry<'_>, modseq: ModSeq) -> Option<()> {
+        if u64::from(entry.uid.get()) < self.uid_next {
+            return None;
+        }
+        let mut keywords = KeywordSet::default();
+        for name in &entry.keywords {
+            keywords.insert(self.intern(name)?);
+        }
+        self.push_message(entry, keywords, modseq);
+        Some(())
+    }
+
+    /// Adds a message behind all others.
+    pub fn push_message(&mut self, entry: Entry<'_>, keywords: KeywordSet, modseq: ModSeq) {
+        let message = Message {
+            uid: entry.uid,
+            flags: entry.flags,
+            keywords,
+            modseq,
+            size: entry.size,
+            internal_date: entry.internal_date,
+            save_date: entry.save_date,
+            sent_day: entry.sent_day,
+            email: entry.email,
+            thread: entry.thread,
+            blob: entry.blob,
+            meta: entry.meta,
+            meta_len: entry.meta_len,
+            expunged: None,
+        };
+        self.uid_next = self.uid_next.max(u64::from(entry.uid.get()) + 1);
+        self.size += u64::from(message.size);
+        self.unseen += u32::from(!message.flags.contains(Flags::SEEN));
+        if message.flags.contains(Flags::DELETED) {
+            self.deleted.push(message.uid);
+        }
+        Arc::make_mut(&mut self.live).push(message.uid);
+        self.messages.push(message);
+    }
+
+    fn intern(&mut self, name: &str) -> Option<usize> {
+        if let Some(known) = self.keywords.position(name) {
+            return Some(known);
+        }
+        let keyword = super::flags::Keyword::new(name)?;
+        Arc::make_mut(&mut self.keywords).intern(&keyword)
+    }
+
+    /// Applies a Flags record; `None` when it does not fit the mailbox.
+    pub fn change_flags(&mut self, change: &FlagsChange) -> Option<()> {
+        let mut named = KeywordSet::default();
+        for keyword in &change.keywords {
+            named.insert(self.intern(keyword.as_str())?);
+        }
+        let mut deleted = UidSet::new();
+        for (first, last) in change.uids.ranges() {
+            let from = self.messages.partition_point(|message| message.uid < first);
+            for at in from..self.messages.len() {
+                if self.messages[at].uid > last {
+                    break;
+                }
+                self.change_message(at, change, &named, &mut deleted);
+            }
+            self.remember_flags(FlagsChanged { modseq: change.modseq, first, last });
+        }
+        self.set_deleted(&change.uids, &deleted);
+        self.highest_modseq = self.highest_modseq.max(change.modseq);
+        Some(())
+    }
+
+    fn change_message(&mut self, at: usize, change: &FlagsChange, named: &KeywordSet, deleted: &mut UidSet) {
+        let message = &mut self.messages[at];
+        let before = message.flags;
+        let after = before.changed(change.how, change.flags);
+        message.flags = after;
+        message.keywords.change(change.how, named);
+        message.modseq = change.modseq;
+        if message.expunged.is_some() {
+            return;
+        }
+        if after.contains(Flags::DELETED) {
+            deleted.push(message.uid);
+        }
+        match (before.contains(Flags::SEEN), after.contains(Flags::SEEN)) {
+            (true, false) => {
+                self.unseen += 1;
+                self.first_unseen = self.first_unseen.min(at);
+            }
+            (false, true) => self.unseen -= 1,
+            _ => {}
+        }
+    }
+
+    /// Of the messages `touched`, those in `deleted` have `\Deleted` now and the others have not.
+    fn set_deleted(&mut self, touched: &UidSet, deleted: &UidSet) {
+        if !self.deleted.is_empty() {
+            self.deleted = self.deleted.difference(touched);
+        }
+        if !deleted.is_empty() {
+            self.deleted = self.deleted.union(deleted);
+        }
+    }
+
+    /// Live messages with `\Deleted`.
+    pub fn deleted(&self) -> &UidSet {
+        &self.deleted
+    }
+
+    fn remember_flags(&mut self, change: FlagsChanged) {
+        self.flag_changes.push_back(change);
+        if self.flag_changes.len() > MAX_REMEMBERED_CHANGES
+            && let Some(oldest) = self.flag_changes.pop_front()
+        {
+            self.flag_changes_forgotten = oldest.modseq;
+        }
+    }
+
+    /// Applies an Expunge record.
+    pub fn expunge(&mut self, expunge: &Expunge) {
+        let gone = self.live.intersection(&expunge.uids);
+        for (first, last) in gone.ranges() {
+            self.bury(first, last, expunge.modseq);
+            self.remember_expunge(Expunged { modseq: expunge.modseq, first, last });
+        }
+        if !gone.is_empty() {
+            self.live = Arc::new(self.live.difference(&gone));
+            self.deleted = self.deleted.difference(&gone);
+        }
+        self.last_expunge = self.last_expunge.max(expunge.modseq);
+        self.highest_modseq = self.highest_modseq.max(expunge.modseq);
+        self.drop_tombstones();
+    }
+
+    fn bury(&mut self, first: Uid, last: Uid, modseq: ModSeq) {
+        let from = self.messages.partition_point(|message| message.uid < first);
+        for at in from..self.messages.len() {
+            let message = &mut self.messages[at];
+            if message.uid > last {
+                break;
+            }
+            if message.expunged.replace(modseq).is_none() {
+                self.tombstones += 1;
+                self.size -= u64::from(message.size);
+                self.unseen -= u32::from(!message.flags.contains(Flags::SEEN));
+            }
+        }
+    }
+
+    pub fn remember_expunge(&mut self, expunged: Expunged) {
+        self.last_expunge = self.last_expunge.max(expunged.modseq);
+        self.expunged.push_back(expunged);
+        if self.expunged.len() > MAX_REMEMBERED_EXPUNGES
+            && let Some(oldest) = self.expunged.pop_front()
+        {
+            self.expunges_forgotten = oldest.modseq;
+        }
+    }
+
+    /// Lets go of the expunged messages that no view shows any more, when they are so many that the walk over all
+    /// messages is paid for.
+    fn drop_tombstones(&mut self) {
+        if self.tombstones < self.sweep_at {
+            return;
+        }
+        let told = self.marks.iter().map(|mark| mark.load(Ordering::Acquire)).min().unwrap_or(u64::MAX);
+        self.messages.retain(|message| message.expunged.is_none_or(|modseq| modseq.0 > told));
+        self.tombstones = self.messages.iter().filter(|message| message.expunged.is_some()).count();
+        self.sweep_at = self.tombstones * 2 + SWEEP_MIN + self.messages.len() / 8;
+        self.first_unseen = 0;
+    }
+
+    /// Sets what a snapshot says beyond its messages. Flag changes before it are not remembered.
+    pub fn restore_counters(&mut self, uid_next: u64, highest_modseq: ModSeq, recent_from: u64) {
+        self.uid_next = self.uid_next.max(uid_next);
+        self.highest_modseq = highest_modseq;
+        self.recent_from = recent_from;
+        self.flag_changes_forgotten = highest_modseq;
+    }
+
+    /// A loss of power may have taken messages and changes that clients saw: none of their numbers comes again.
+    pub fn jump(&mut self, uids: u32, modseqs: u64) {
+        self.uid_next = (self.uid_next + u64::from(uids)).min(1 << 32);
+        self.highest_modseq = ModSeq(self.highest_modseq.0 + modseqs);
+    }
+
+    /// Whether `count` more messages can get a UID.
+    pub fn room_for(&self, count: usize) -> Result<(), Refusal> {
+        let left = (1u64 << 32) - self.uid_next;
+        if count as u64 <= left { Ok(()) } else { Err(Refusal::UidsExhausted) }
+    }
+
+    /// The mod-sequence of the next change.
+    pub fn next_modseq(&self) -> ModSeq {
+        ModSeq(self.highest_modseq.0 + 1)
+    }
+}
+
+/// A UID from a counter that may have run out.
+pub(super) fn uid(value: u64) -> Option<Uid> {
+    u32::try_from(value).ok().and_then(Uid::new)
+}

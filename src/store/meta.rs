@@ -1,0 +1,82 @@
+//! What is computed about a message once, at APPEND, and kept beside it (record Meta).
+
+use std::ops::Range;
+
+use super::wire::{Fields, PutFields};
+use crate::message::{Analysis, Parts};
+
+const NO_PREVIEW: u32 = u32::MAX;
+
+/// Wire-ready answers to what clients ask for again and again.
+#[derive(Debug)]
+pub struct Meta {
+    bytes: Vec<u8>,
+    envelope: Range<usize>,
+    body: Range<usize>,
+    body_structure: Range<usize>,
+    preview: Option<Range<usize>>,
+    parts: Range<usize>,
+}
+
+impl Meta {
+    /// The parenthesised ENVELOPE.
+    pub fn envelope(&self) -> &[u8] {
+        &self.bytes[self.envelope.clone()]
+    }
+
+    /// The parenthesised BODY.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.body.clone()]
+    }
+
+    /// The parenthesised BODYSTRUCTURE.
+    pub fn body_structure(&self) -> &[u8] {
+        &self.bytes[self.body_structure.clone()]
+    }
+
+    /// PREVIEW (RFC 8970); `None` when the message has no text.
+    pub fn preview(&self) -> Option<&str> {
+        self.preview.clone().and_then(|range| std::str::from_utf8(&self.bytes[range]).ok())
+    }
+
+    /// Where the parts of the message are; `None` when the record is damaged.
+    pub fn parts(&self) -> Option<Parts> {
+        Parts::decode(&self.bytes[self.parts.clone()]).ok()
+    }
+
+    /// Writes the payload of a Meta record.
+    pub(super) fn encode(analysis: &Analysis) -> Vec<u8> {
+        let mut parts = Vec::new();
+        analysis.parts.encode(&mut parts);
+        let preview = analysis.preview.as_deref();
+        let texts = [&analysis.envelope, &analysis.body, &analysis.body_structure];
+        let mut out =
+            Vec::with_capacity(20 + texts.iter().map(|t| t.len()).sum::<usize>() + parts.len() + 800);
+        for text in texts {
+            out.put_u32(text.len() as u32);
+        }
+        out.put_u32(preview.map_or(NO_PREVIEW, |text| text.len() as u32));
+        out.put_u32(parts.len() as u32);
+        texts.iter().for_each(|text| out.put(text));
+        out.put(preview.unwrap_or_default().as_bytes());
+        out.put(&parts);
+        out
+    }
+
+    /// Reads the payload of a Meta record; `None` when its lengths do not add up.
+    pub(super) fn decode(bytes: Vec<u8>) -> Option<Meta> {
+        let mut fields = Fields(&bytes);
+        let [envelope, body, body_structure, preview, parts] =
+            [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
+        let mut at = 20;
+        let mut next = |len: u32| {
+            let from = at;
+            at += len as usize;
+            (at <= bytes.len()).then_some(from..at)
+        };
+        let (envelope, body, body_structure) = (next(envelope)?, next(body)?, next(body_structure)?);
+        let preview = if preview == NO_PREVIEW { None } else { Some(next(preview)?) };
+        let parts = next(parts)?;
+        Some(Meta { envelope, body, body_structure, preview, parts, bytes })
+    }
+}

@@ -1,0 +1,235 @@
+//! Reading the log: whole transactions only, applied to the state in order.
+
+use std::fs::File;
+use std::ops::Range;
+
+use super::error::{Error, Result};
+use super::log::Log;
+use super::message::LogPos;
+use super::record::{BadHeader, HEADER, Header, Kind, Transaction};
+use super::state::State;
+use super::wire::Fields;
+use crate::sys::read_at;
+
+/// Bytes read from a segment at once.
+const WINDOW: u32 = 64 * 1024;
+
+/// How a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// At the end of the file.
+    Clean,
+    /// At a transaction that is not whole: being written, or left behind by a writer that died. The record at
+    /// this place is its first that is missing or bad.
+    Torn(LogPos),
+}
+
+/// Applies what was appended to the log since `state.position`. With `verify`, message bytes are checked as well.
+pub(super) fn catch_up(log: &mut Log, state: &mut State, verify: bool) -> Result<Tail> {
+    loop {
+        let size = log.size()?;
+        if size == u64::from(state.position.offset) {
+            return Ok(Tail::Clean);
+        }
+        let Ok(size) = u32::try_from(size) else {
+            return Err(log.damaged(state.position, "segment is longer than 4 GiB"));
+        };
+        if size < state.position.offset {
+            return Err(log.damaged(state.position, "segment is shorter than it was"));
+        }
+        let file = log.active().clone();
+        let source = Window { file: &file, size, bytes: Vec::new(), start: 0 };
+        match replay(source, log, state, verify)? {
+            Ending::At(tail) => return Ok(tail),
+            Ending::Sealed(next) => {
+                log.advance(next)?;
+                state.position = Log::start_of(next);
+            }
+        }
+    }
+}
+
+/// Applies a transaction that this process has just written.
+pub(super) fn apply_own(txn: &Transaction, log: &Log, state: &mut State) -> Result<()> {
+    let source = Memory { bytes: txn.bytes(), start: txn.start().offset };
+    replay(source, log, state, false).map(|_| ())
+}
+
+enum Ending {
+    At(Tail),
+    Sealed(u32),
+}
+
+fn replay(mut source: impl Source, log: &Log, state: &mut State, verify: bool) -> Result<Ending> {
+    let mut found = Found::default();
+    loop {
+        let at = state.position;
+        match found.read(&mut source, at.offset, verify) {
+            Ok(()) => {}
+            Err(Stop::End) => return Ok(Ending::At(Tail::Clean)),
+            Err(Stop::Torn) => return Ok(Ending::At(Tail::Torn(LogPos::new(at.segment, found.end)))),
+            Err(Stop::Unknown) => {
+                return Err(log.damaged(at, "a newer version of this program wrote this record"));
+            }
+            Err(Stop::Io(error)) => return Err(Error::io("cannot read the log of", log.dir())(error)),
+        }
+        for (kind, payload) in &found.records {
+            let applied = state.apply(*kind, &found.payloads[payload.clone()]);
+            applied.map_err(|_| log.damaged(at, "a record contradicts the ones before it"))?;
+        }
+        state.position = LogPos::new(at.segment, found.end);
+        if let Some(next) = found.seals() {
+            return Ok(Ending::Sealed(next));
+        }
+    }
+}
+
+/// Why no transaction was read.
+enum Stop {
+    End,
+    Torn,
+    Unknown,
+    Io(std::io::Error),
+}
+
+/// One whole transaction.
+#[derive(Default)]
+struct Found {
+    payloads: Vec<u8>,
+    records: Vec<(Kind, Range<usize>)>,
+    end: u32,
+}
+
+impl Found {
+    fn read(&mut self, source: &mut impl Source, at: u32, verify: bool) -> Result<(), Stop> {
+        self.payloads.clear();
+        self.records.clear();
+        self.end = at;
+        while self.read_record(source, verify)? {}
+        Ok(())
+    }
+
+    /// Reads one record; says whether the transaction goes on behind it.
+    fn read_record(&mut self, source: &mut impl Source, verify: bool) -> Result<bool, Stop> {
+        let first = self.records.is_empty();
+        let bytes = source.bytes(self.end, HEADER as u32).map_err(Stop::Io)?;
+        let bytes = bytes.and_then(|bytes| bytes.first_chunk::<HEADER>());
+        let Some(bytes) = bytes else {
+            return Err(if first && source.size() == self.end { Stop::End } else { Stop::Torn });
+        };
+        let header = Header::decode(bytes, self.end).map_err(|bad| match bad {
+            BadHeader::NotWhole => Stop::Torn,
+            BadHeader::Unknown => Stop::Unknown,
+        })?;
+        let Some(end) = self.end.checked_add(header.stride()).filter(|end| *end <= source.size()) else {
+            return Err(Stop::Torn);
+        };
+        let from = self.payloads.len();
+        if verify || !header.kind.is_bulk() {
+            let payload = source.bytes(self.end + HEADER as u32, header.len).map_err(Stop::Io)?;
+            let payload = payload.filter(|payload| header.matches(payload)).ok_or(Stop::Torn)?;
+            if !header.kind.is_bulk() {
+                self.payloads.extend_from_slice(payload);
+            }
+        }
+        self.records.push((header.kind, from..self.payloads.len()));
+        self.end = end;
+        Ok(header.continued)
+    }
+
+    fn seals(&self) -> Option<u32> {
+        match self.records.last() {
+            Some((Kind::Seal, payload)) => Fields(&self.payloads[payload.clone()]).u32(),
+            _ => None,
+        }
+    }
+}
+
+/// Where records are read from.
+trait Source {
+    /// `len` bytes from `offset` on; `None` when the source ends before.
+    fn bytes(&mut self, offset: u32, len: u32) -> std::io::Result<Option<&[u8]>>;
+    /// The offset of the end.
+    fn size(&self) -> u32;
+}
+
+/// A segment, of which a part is in memory.
+struct Window<'a> {
+    file: &'a File,
+    size: u32,
+    bytes: Vec<u8>,
+    start: u32,
+}
+
+impl Source for Window<'_> {
+    fn bytes(&mut self, offset: u32, len: u32) -> std::io::Result<Option<&[u8]>> {
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return Ok(None) };
+        let held = self.start..self.start + self.bytes.len() as u32;
+        if offset < held.start || end > held.end {
+            let wanted = (self.size - offset).min(WINDOW.max(len));
+            self.bytes.resize(wanted as usize, 0);
+            self.start = offset;
+            read_at(self.file, &mut self.bytes, offset.into())?;
+        }
+        let from = (offset - self.start) as usize;
+        Ok(self.bytes.get(from..from + len as usize))
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+}
+
+/// A transaction that was just written.
+struct Memory<'a> {
+    bytes: &'a [u8],
+    start: u32,
+}
+
+impl Source for Memory<'_> {
+    fn bytes(&mut self, offset: u32, len: u32) -> std::io::Result<Option<&[u8]>> {
+        let from = (offset - self.start) as usize;
+        Ok(self.bytes.get(from..from + len as usize))
+    }
+
+    fn size(&self) -> u32 {
+        self.start + self.bytes.len() as u32
+    }
+}
+
+/// Catches up with the lock held, and cuts off what a dead writer left behind, so that the end of the log is
+/// where the next transaction goes.
+///
+/// Whole records behind a torn one cannot come from a process that died: its successors would have cut first.
+/// After a loss of power they can, and were not acknowledged; they are set aside. At any other time they are
+/// damage, which only `heliograph reconstruct` may touch.
+pub(super) fn settle(log: &mut Log, state: &mut State, epoch: u64, verify: bool) -> Result<()> {
+    let Tail::Torn(bad) = catch_up(log, state, verify)? else { return Ok(()) };
+    let at = state.position;
+    if has_record_behind(log, bad)? {
+        if state.epoch >= epoch {
+            return Err(log.damaged(bad, "a record has a wrong checksum"));
+        }
+        let path = log.set_aside(at)?;
+        log::warn!(file = path.display().to_string(); "set aside records that a loss of power had torn");
+    }
+    log.cut(at)
+}
+
+/// Looks for a record header behind `at`: its check and its own offset make a chance match next to impossible.
+fn has_record_behind(log: &Log, at: LogPos) -> Result<bool> {
+    let size = log.size()?.min(u64::from(u32::MAX)) as u32;
+    let mut tail = vec![0; size.saturating_sub(at.offset) as usize];
+    log.read(at, &mut tail)?;
+    let candidates =
+        tail.chunks_exact(8).zip(tail.get(8..).unwrap_or_default().chunks_exact(8)).enumerate().skip(1);
+    for (index, (first, second)) in candidates {
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(first);
+        header[8..].copy_from_slice(second);
+        if Header::decode(&header, at.offset + index as u32 * 8).is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

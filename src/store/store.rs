@@ -1,0 +1,185 @@
+//! All users of one process: a cache of open users, and the thread that does what need not be done at once.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::epoch;
+use super::error::{Error, Result};
+use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, SEGMENT_SIZE};
+use super::names::{MailboxId, ModSeq, UserName};
+use super::user::User;
+
+/// How long a change of flags may wait for its sync.
+const SYNC_DELAY: Duration = Duration::from_millis(500);
+
+/// Hears of every change right after it is written, before it is durable.
+pub trait ChangeListener: Send + Sync {
+    fn changed(&self, user: &UserName, mailbox: MailboxId, modseq: ModSeq);
+}
+
+/// When changes of flags get durable (`store.flagsync`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagSync {
+    /// Before the OK.
+    Immediate,
+    /// Within a second.
+    Deferred,
+}
+
+/// How a store is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The partition: users are beneath.
+    pub root: PathBuf,
+    pub flag_sync: FlagSync,
+    /// Largest message, in bytes.
+    pub max_message: u64,
+    /// A segment of a log is sealed when it is longer than this, in bytes.
+    pub segment_size: u32,
+}
+
+impl Options {
+    /// A store beneath `root` with everything else as it is by default.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Options {
+            root: root.into(),
+            flag_sync: FlagSync::Deferred,
+            max_message: MAX_MESSAGE,
+            segment_size: SEGMENT_SIZE,
+        }
+    }
+}
+
+/// The message store, as one process uses it. Open it after `fork`.
+pub struct Store {
+    shared: Arc<Shared>,
+    users: Mutex<HashMap<UserName, Arc<User>>>,
+}
+
+pub(super) struct Shared {
+    pub options: Options,
+    pub listener: Arc<dyn ChangeListener>,
+    pub epoch: u64,
+    chores: Mutex<Chores>,
+    new_chore: Condvar,
+}
+
+/// What the housekeeper has to do.
+#[derive(Default)]
+struct Chores {
+    users: HashMap<UserName, Arc<User>>,
+    due: Option<Instant>,
+    closed: bool,
+}
+
+impl Store {
+    /// Opens the store and starts its housekeeper.
+    ///
+    /// # Errors
+    /// When the partition's epoch cannot be read, or no thread can be started.
+    pub fn open(options: Options, listener: Arc<dyn ChangeListener>) -> Result<Store> {
+        let epoch = epoch::current(&options.root)?;
+        let (chores, new_chore) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { options, listener, epoch, chores, new_chore });
+        let keeper = shared.clone();
+        let started = thread::Builder::new().name("housekeeper".into()).spawn(move || keeper.keep_house());
+        started.map_err(Error::io("cannot start the housekeeper of", &shared.options.root))?;
+        Ok(Store { shared, users: Mutex::default() })
+    }
+
+    /// The user's store; it comes into being with an INBOX when there is none.
+    ///
+    /// # Errors
+    /// When its files cannot be opened or are damaged.
+    pub fn user(&self, name: &UserName) -> Result<Arc<User>> {
+        if let Some(user) = self.users().get(name) {
+            return Ok(user.clone());
+        }
+        // Opened without the lock: a slow disk must not stop the others. Two at once are harmless, one stays.
+        let opened = Arc::new(User::open(self.shared.clone(), name.clone())?);
+        let mut users = self.users();
+        if users.len() >= MAX_IDLE_USERS {
+            users.retain(|_, user| !user.is_idle());
+        }
+        Ok(users.entry(name.clone()).or_insert(opened).clone())
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<UserName, Arc<User>>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes everything durable. Call it when no session is left.
+    pub fn close(&self) {
+        let users = std::mem::take(&mut *self.users());
+        for user in users.into_values() {
+            report(&user, user.sync_all());
+        }
+        let mut chores = self.shared.chores();
+        chores.closed = true;
+        self.shared.new_chore.notify_all();
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn chores(&self) -> MutexGuard<'_, Chores> {
+        self.chores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the user's log synced, and a snapshot written when one is due, soon.
+    pub fn defer_sync(&self, user: &Arc<User>) {
+        let mut chores = self.chores();
+        if !chores.users.contains_key(user.name()) {
+            chores.users.insert(user.name().clone(), user.clone());
+        }
+        if chores.due.is_none() {
+            chores.due = Some(Instant::now() + SYNC_DELAY);
+            self.new_chore.notify_all();
+        }
+    }
+
+    fn keep_house(&self) {
+        while let Some(users) = self.next_chores() {
+            for user in users.into_values() {
+                report(&user, user.sync_all().and_then(|()| user.save_snapshot()));
+            }
+        }
+    }
+
+    /// Waits for what is due; `None` when the store is closed and nothing is left to do.
+    fn next_chores(&self) -> Option<HashMap<UserName, Arc<User>>> {
+        let mut chores = self.chores();
+        loop {
+            let now = Instant::now();
+            let wait = match chores.due {
+                Some(due) if due <= now || chores.closed => {
+                    chores.due = None;
+                    return Some(std::mem::take(&mut chores.users));
+                }
+                _ if chores.closed => return None,
+                Some(due) => due - now,
+                None => Duration::MAX,
+            };
+            chores = if wait == Duration::MAX {
+                self.new_chore.wait(chores).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.new_chore.wait_timeout(chores, wait).unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+    }
+}
+
+/// An error of the housekeeper has no client to go to.
+fn report(user: &User, result: Result<()>) {
+    if let Err(error) = result {
+        log::error!(user = user.name().as_str(), error = error.to_string(); "deferred write failed, it will be tried again with the next change");
+    }
+}

@@ -1,0 +1,216 @@
+//! What sessions see, and when.
+
+use super::*;
+
+fn seqs(changes: &Changes) -> Vec<u32> {
+    changes.expunged_seqs.iter().map(|seq| seq.get()).collect()
+}
+
+#[test]
+fn a_view_changes_only_when_it_is_synced() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 5);
+    let (mut mine, mut theirs) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    assert_eq!(mine.sync(Expunges::Report).unwrap(), Changes::default());
+
+    delete(&mut theirs, &UidSet::from_ranges([(uid(2), uid(2)), (uid(4), uid(4))]));
+    append(&two, "INBOX", 6);
+    assert_eq!(mine.exists(), 5);
+
+    let deferred = mine.sync(Expunges::Defer).unwrap();
+    assert_eq!((seqs(&deferred), deferred.exists), (vec![], Some(6)), "EXISTS may come, EXPUNGE may not");
+    assert_eq!(mine.uids().seq_of(uid(5)).map(SeqNo::get), Some(5), "numbers stay while they are in use");
+    assert_eq!(mine.sync(Expunges::Defer).unwrap(), Changes::default());
+
+    let told = mine.sync(Expunges::Report).unwrap();
+    assert_eq!((seqs(&told), told.exists), (vec![4, 2], None));
+    assert_eq!(mine.exists(), 4);
+    assert_eq!(seqs(&theirs.sync(Expunges::Report).unwrap()), [4, 2]);
+}
+
+#[test]
+fn expunged_messages_stay_readable_and_take_flags() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 3);
+    let (mut mine, mut theirs) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    delete(&mut theirs, &uids(2..=2));
+
+    let stored = add(&mut mine, &uids(1..=3), flags(Flags::SEEN, &[]));
+    assert_eq!(stored.done, uids(1..=3), "the client gets an answer for each");
+    let mut messages = Vec::new();
+    mine.messages(mine.uids(), Uid::MIN, 9, &mut messages).unwrap();
+    assert!(messages.iter().all(|message| message.flags.contains(Flags::SEEN)));
+    assert!(in_words(&mine, &messages[1]).contains("number 2"));
+    assert_eq!(mine.sync(Expunges::Report).unwrap().expunged, uids(2..=2));
+    assert_eq!(mine.copy(&uids(2..=2), "INBOX").unwrap().source, UidSet::new(), "but it cannot be copied");
+}
+
+#[test]
+fn flags_of_others_are_told_and_own_ones_are_not() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 4);
+    let (mut mine, mut theirs) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    add(&mut mine, &uids(1..=2), flags(Flags::SEEN, &["mine"]));
+    add(&mut theirs, &uids(2..=3), flags(Flags::FLAGGED, &["theirs"]));
+
+    let told = mine.sync(Expunges::Defer).unwrap();
+    assert_eq!((&told.flags, told.keywords), (&uids(2..=3), true));
+    add(&mut mine, &uids(4..=4), flags(Flags::DRAFT, &[]));
+    let told = theirs.sync(Expunges::Report).unwrap();
+    assert_eq!(told.flags, UidSet::from_ranges([(uid(1), uid(1)), (uid(4), uid(4))]), "2 was theirs last");
+    assert_eq!(mine.sync(Expunges::Report).unwrap(), Changes::default());
+}
+
+#[test]
+fn a_store_that_changes_nothing_is_answered_and_not_logged() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 2);
+    let mut view = select(&user, "INBOX");
+    assert!(add(&mut view, &uids(1..=1), flags(Flags::SEEN, &["k"])).modseq.is_some());
+    let again = add(&mut view, &uids(1..=1), flags(Flags::SEEN, &["K"]));
+    assert_eq!((again.done, again.modseq), (uids(1..=1), None));
+    let removed =
+        view.store(&uids(2..=2), FlagChange::Remove, &flags(Flags::NONE, &["unknown"]), None).unwrap();
+    assert_eq!((removed.modseq, removed.keywords), (None, false));
+    assert_eq!(view.keywords().len(), 1, "removing a keyword does not invent it");
+}
+
+#[test]
+fn unchangedsince_fails_for_messages_that_changed() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 3);
+    let (mut mine, mut theirs) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    let before = mine.highest_modseq();
+    add(&mut theirs, &uids(2..=2), flags(Flags::SEEN, &[]));
+    let stored =
+        mine.store(&uids(1..=3), FlagChange::Add, &flags(Flags::FLAGGED, &[]), Some(before)).unwrap();
+    assert_eq!(stored.modified, uids(2..=2));
+    assert_eq!(stored.done.len(), 2);
+}
+
+#[test]
+fn recent_belongs_to_exactly_one_session() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 3);
+    let examined = two.select("INBOX", Access::ReadOnly, true).unwrap();
+    assert_eq!(examined.recent(), 3, "EXAMINE shows them and does not take them");
+    let (mut first, mut second) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    assert_eq!((first.recent(), second.recent()), (3, 0));
+    append(&two, "INBOX", 4);
+    let changes = second.sync(Expunges::Report).unwrap();
+    assert_eq!((changes.exists, changes.recent), (Some(4), Some(1)));
+    let changes = first.sync(Expunges::Report).unwrap();
+    assert_eq!((changes.exists, changes.recent), (Some(4), None));
+    let own = message(&one, &body(5), FlagList::default());
+    one.append("INBOX", vec![own], Some(&mut first)).unwrap();
+    second.sync(Expunges::Report).unwrap();
+    assert_eq!(first.sync(Expunges::Report).unwrap().recent, Some(4));
+    assert!(first.is_recent(uid(5)) && !second.is_recent(uid(5)));
+    assert_eq!(one.status("INBOX").unwrap().recent, 0);
+}
+
+#[test]
+fn what_vanished_is_remembered_across_a_restart() {
+    let place = Place::new();
+    let one = place.ada();
+    append_many(&one, "INBOX", 300);
+    let mut view = select(&one, "INBOX");
+    delete(&mut view, &uids(10..=12));
+    view.sync(Expunges::Report).unwrap();
+    let since = view.highest_modseq();
+    delete(&mut view, &uids(20..=20));
+    add(&mut view, &uids(30..=30), flags(Flags::SEEN, &[]));
+    for again in [select(&one, "INBOX"), select(&place.ada(), "INBOX")] {
+        assert_eq!(again.vanished_since(since, None).unwrap(), uids(20..=20));
+        assert_eq!(again.vanished_since(ModSeq(1), Some(&uids(1..=15))).unwrap(), uids(10..=12));
+        assert_eq!(again.changed_since(since).unwrap(), uids(30..=30));
+    }
+}
+
+#[test]
+fn move_within_a_mailbox_gives_new_uids() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 3);
+    let mut view = select(&user, "INBOX");
+    let moved = view.move_to(&uids(1..=2), "INBOX").unwrap();
+    assert_eq!((moved.source, moved.target), (uids(1..=2), uids(4..=5)));
+    let changes = view.sync(Expunges::Report).unwrap();
+    assert_eq!((seqs(&changes), changes.exists), (vec![2, 1], Some(3)));
+    assert_eq!(contents(&user, "INBOX"), contents(&place.ada(), "INBOX"));
+}
+
+#[test]
+fn copies_share_their_identity_and_write_no_body() {
+    let place = Place::new();
+    let user = place.ada();
+    user.create("Archive", SpecialUses::NONE).unwrap();
+    let new = message(&user, &[body(1), vec![b'x'; 50_000]].concat(), flags(Flags::SEEN, &["Work"]));
+    user.append("INBOX", vec![new], None).unwrap();
+    let size = || std::fs::metadata(place.ada_dir().join("log/0000000001")).unwrap().len();
+    let before = size();
+    let mut view = select(&user, "INBOX");
+    let copied = view.copy(&uids(1..=1), "Archive").unwrap();
+    assert_eq!(copied.target, uids(1..=1));
+    assert!(size() - before < 300, "{} bytes for a copy", size() - before);
+    let there = select(&place.ada(), "Archive");
+    let (mut here, mut copy) = (Vec::new(), Vec::new());
+    view.messages(view.uids(), Uid::MIN, 1, &mut here).unwrap();
+    there.messages(there.uids(), Uid::MIN, 1, &mut copy).unwrap();
+    assert_eq!((here[0].email, here[0].thread), (copy[0].email, copy[0].thread));
+    assert!(in_words(&there, &copy[0]).contains("Work"));
+}
+
+#[test]
+fn a_deleted_mailbox_is_told_once_and_refuses_everything() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    one.create("Gone", SpecialUses::NONE).unwrap();
+    append_many(&one, "Gone", 1);
+    let mut view = select(&one, "Gone");
+    two.delete("Gone").unwrap();
+    assert!(view.sync(Expunges::Report).unwrap().deleted);
+    let refused = view.store(&uids(1..=1), FlagChange::Add, &flags(Flags::SEEN, &[]), None);
+    assert!(matches!(refused, Err(Error::Refused(Refusal::NonExistent))));
+}
+
+#[test]
+fn a_read_only_view_refuses_changes() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 1);
+    let mut view = user.select("INBOX", Access::ReadOnly, true).unwrap();
+    let refused = [
+        view.store(&uids(1..=1), FlagChange::Add, &flags(Flags::SEEN, &[]), None).err(),
+        view.expunge(None).err(),
+        view.move_to(&uids(1..=1), "INBOX").err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, Some(Error::Refused(Refusal::ReadOnly))));
+    }
+}
+
+#[test]
+fn counters_agree_with_a_count() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 200);
+    let mut view = select(&user, "INBOX");
+    add(&mut view, &uids(1..=100), flags(Flags::SEEN, &[]));
+    add(&mut view, &uids(50..=60), flags(Flags::DELETED, &[]));
+    view.store(&uids(10..=10), FlagChange::Replace, &FlagList::default(), None).unwrap();
+    assert_eq!(select(&user, "INBOX").first_unseen().map(SeqNo::get), Some(10));
+    assert_eq!(view.expunge(Some(&uids(1..=55))).unwrap(), 6);
+    for user in [user.clone(), place.ada()] {
+        let status = user.status("INBOX").unwrap();
+        assert_eq!((status.messages, status.unseen, status.deleted), (194, 101, 5));
+        let size: u64 = (1..=200).filter(|n| !(50..=55).contains(n)).map(|n| body(n).len() as u64).sum();
+        assert_eq!((status.size, status.uid_next), (size, 201));
+    }
+}

@@ -1,0 +1,187 @@
+//! A message on its way in.
+//!
+//! Small ones are held in memory until they are complete; a large one goes to a file beside the log while it arrives.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::error::{Error, Refusal, Result};
+use super::flags::FlagList;
+use super::limits::{INLINE_MAX, INLINE_TOTAL_MAX};
+use super::log::{blob_path, open_private, sync_dir};
+use super::message::InternalDate;
+use super::meta::Meta;
+use crate::message::{Analysis, analyze};
+use crate::sys;
+
+/// Bytes of one message while they arrive. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct Upload {
+    dir: PathBuf,
+    limit: u64,
+    len: u64,
+    body: Body,
+    /// Message bytes that all uploads of this user hold in memory.
+    in_memory: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+enum Body {
+    Memory(Vec<u8>),
+    File(File, Scratch),
+}
+
+/// A message with what APPEND says about it.
+#[derive(Debug)]
+pub struct NewMessage {
+    pub body: Upload,
+    pub flags: FlagList,
+    /// Now, when `None`.
+    pub internal_date: Option<InternalDate>,
+}
+
+impl Upload {
+    pub(super) fn new(dir: &Path, limit: u64, in_memory: Arc<AtomicUsize>) -> Self {
+        Upload { dir: dir.to_owned(), limit, len: 0, body: Body::Memory(Vec::new()), in_memory }
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the next bytes of the message.
+    ///
+    /// # Errors
+    /// [`Refusal::TooBig`] beyond the limit; the disk's errors.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.len += bytes.len() as u64;
+        if self.len > self.limit {
+            return Err(Refusal::TooBig.into());
+        }
+        match &mut self.body {
+            Body::Memory(held) => {
+                held.extend_from_slice(bytes);
+                let total = self.in_memory.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+                if held.len() > INLINE_MAX || total > INLINE_TOTAL_MAX { self.spill() } else { Ok(()) }
+            }
+            Body::File(file, scratch) => {
+                file.write_all(bytes).map_err(Error::io("cannot write", &scratch.path))
+            }
+        }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        let path = self.dir.join("blob").join(format!("new-{:016x}", random()));
+        let file = open_private().read(true).write(true).create_new(true).open(&path);
+        let mut file = file.map_err(Error::io("cannot make", &path))?;
+        let scratch = Scratch { path, keep: false };
+        self.release();
+        if let Body::Memory(held) = &self.body {
+            file.write_all(held).map_err(Error::io("cannot write", &scratch.path))?;
+        }
+        self.body = Body::File(file, scratch);
+        Ok(())
+    }
+
+    fn release(&self) {
+        if let Body::Memory(held) = &self.body {
+            self.in_memory.fetch_sub(held.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Computes what is kept about the message, and makes a large one durable.
+    pub(super) fn prepare(mut self) -> Result<Prepared> {
+        match std::mem::replace(&mut self.body, Body::Memory(Vec::new())) {
+            Body::Memory(bytes) => {
+                self.in_memory.fetch_sub(bytes.len(), Ordering::Relaxed);
+                Ok(Prepared::new(analyze(&bytes), self.len, Stored::Inline(bytes)))
+            }
+            Body::File(file, mut scratch) => {
+                let mapped = sys::map(&file).map_err(Error::io("cannot map", &scratch.path))?;
+                let analysis = analyze(&mapped);
+                let number = random() | 1 << 63;
+                sys::about_to_block();
+                file.sync_all().map_err(Error::io("cannot sync", &scratch.path))?;
+                scratch.rename(blob_path(&self.dir, number))?;
+                Ok(Prepared::new(analysis, self.len, Stored::File(number, scratch)))
+            }
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// A file that goes away unless a record names it.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    pub keep: bool,
+}
+
+impl Scratch {
+    fn rename(&mut self, path: PathBuf) -> Result<()> {
+        fs::rename(&self.path, &path).map_err(Error::io("cannot rename", &self.path))?;
+        self.path = path;
+        self.path.parent().map_or(Ok(()), sync_dir)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!(file = self.path.display().to_string(), error = error.to_string(); "cannot remove upload");
+        }
+    }
+}
+
+/// Where a prepared message is.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Inline(Vec<u8>),
+    File(u64, Scratch),
+}
+
+/// A message ready for its Append record.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub size: u32,
+    pub stored: Stored,
+    pub meta: Vec<u8>,
+    pub thread: u64,
+    pub sent_day: Option<i32>,
+}
+
+impl Prepared {
+    fn new(analysis: Analysis, size: u64, stored: Stored) -> Self {
+        Prepared {
+            // The limit of an upload is below 4 GiB.
+            size: size as u32,
+            stored,
+            meta: Meta::encode(&analysis),
+            thread: analysis.thread,
+            sent_day: analysis.sent.map(|sent| sent.day),
+        }
+    }
+}
+
+/// A number that nobody guesses or repeats.
+///
+/// # Panics
+/// When the kernel has no randomness, which it has from boot on.
+pub(super) fn random() -> u64 {
+    getrandom::u64().expect("the kernel gives random numbers")
+}

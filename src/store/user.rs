@@ -1,0 +1,321 @@
+//! A user's store as one process sees it.
+//!
+//! Order of locks: the mutex of [`User`], then the lock on the log (between processes), then nothing. The mutex is
+//! held for the time of a command's look into memory and of one `write`; a sync is waited for without it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::error::{Error, Result};
+use super::group_sync::GroupSync;
+use super::log::{self, Log};
+use super::message::LogPos;
+use super::meta::Meta;
+use super::names::{MailboxId, ModSeq, UserName};
+use super::path::{user_dir, user_mark};
+use super::payload::MailboxCreate;
+use super::record::{Kind, Transaction};
+use super::replay::{apply_own, catch_up, settle};
+use super::snapshot;
+use super::state::State;
+use super::store::Shared;
+use super::tree::SpecialUses;
+use super::upload::{Upload, random};
+use super::wire::PutFields;
+use super::{BlobRef, FlagSync, Message};
+
+/// A handle that all sessions of a user in this process share.
+pub struct User {
+    name: UserName,
+    pub(super) shared: Arc<Shared>,
+    inner: Mutex<Inner>,
+    sync: GroupSync,
+    in_memory: Arc<AtomicUsize>,
+}
+
+pub(super) struct Inner {
+    pub log: Log,
+    pub state: State,
+    /// Kept for the next transaction.
+    buffer: Vec<u8>,
+}
+
+/// What a transaction gave, and what has to be synced for it.
+#[derive(Debug)]
+pub(super) struct Written<T> {
+    pub value: T,
+    end: Option<(Arc<File>, LogPos)>,
+}
+
+/// Transactions larger than this do not leave their buffer behind.
+const KEPT_BUFFER: usize = 16 * 1024;
+
+impl User {
+    /// Opens the user's log, or makes it.
+    pub(super) fn open(shared: Arc<Shared>, name: UserName) -> Result<User> {
+        let dir = user_dir(&shared.options.root, &name);
+        let mark = user_mark(&name);
+        let log = match Log::open(&dir, mark)? {
+            Some(log) => log,
+            None => Log::create(&dir, mark)?,
+        };
+        let inner = Inner::open(log, mark, &shared)?;
+        // Nothing is known about what is on the disk but that the snapshot's part is: the first sync covers all.
+        let sync = GroupSync::new(Log::start_of(1));
+        sync.note_written(inner.state.position);
+        let user = User { name, shared, inner: Mutex::new(inner), sync, in_memory: Arc::default() };
+        user.found()?;
+        Ok(user)
+    }
+
+    /// Begins the epoch that the store is in, and makes an INBOX where there is none.
+    fn found(&self) -> Result<()> {
+        let epoch = self.shared.epoch;
+        let written = self.transact(|state, txn| {
+            if state.epoch < epoch {
+                txn.record(Kind::Epoch, |out| out.put_u64(epoch));
+            }
+            if state.by_name("INBOX").is_none() {
+                new_mailbox("INBOX", SpecialUses::NONE, state.last_uid_validity, txn);
+            }
+            Ok(())
+        })?;
+        self.wait_durable(&written)
+    }
+
+    pub fn name(&self) -> &UserName {
+        &self.name
+    }
+
+    pub(super) fn mark(&self) -> u128 {
+        user_mark(&self.name)
+    }
+
+    /// Room for a message that arrives. Beyond a few megabytes of messages in flight, uploads go to disk at once.
+    pub fn upload(&self) -> Upload {
+        let dir = user_dir(&self.shared.options.root, &self.name);
+        Upload::new(&dir, self.shared.options.max_message, self.in_memory.clone())
+    }
+
+    /// The state as it was last seen; no look at the disk.
+    pub(super) fn known(&self) -> Result<MutexGuard<'_, Inner>> {
+        self.inner.lock().or_else(|poisoned| {
+            // A thread died while it changed the state: only the log can be trusted.
+            let mut inner = poisoned.into_inner();
+            inner.reload(self.mark(), &self.shared)?;
+            self.inner.clear_poison();
+            Ok(inner)
+        })
+    }
+
+    /// The state with what other processes have written.
+    pub(super) fn fresh(&self) -> Result<MutexGuard<'_, Inner>> {
+        let mut inner = self.known()?;
+        let Inner { log, state, .. } = &mut *inner;
+        let before = state.position;
+        catch_up(log, state, false)?;
+        if state.position != before {
+            self.sync.note_written(state.position);
+        }
+        Ok(inner)
+    }
+
+    /// Appends what `build` records, all or nothing. `build` sees the state up to date and nobody else can write
+    /// meanwhile.
+    pub(super) fn transact<T>(
+        &self,
+        build: impl FnOnce(&mut State, &mut Transaction) -> Result<T>,
+    ) -> Result<Written<T>> {
+        let mut inner = self.known()?;
+        let lock_file = inner.log.lock_file();
+        let _held = log::lock(&lock_file)?;
+        let Inner { log, state, buffer } = &mut *inner;
+        settle(log, state, self.shared.epoch, false)?;
+        if state.position.offset > self.shared.options.segment_size {
+            self.roll(log, state)?;
+        }
+        let mut txn = Transaction::new(state.position, std::mem::take(buffer));
+        let value = build(state, &mut txn)?;
+        if txn.is_empty() {
+            return Ok(Written { value, end: None });
+        }
+        let end = self.write(&txn, log, state)?;
+        let used = txn.into_buffer();
+        *buffer = if used.capacity() <= KEPT_BUFFER { used } else { Vec::new() };
+        Ok(Written { value, end: Some((log.active().clone(), end)) })
+    }
+
+    fn write(&self, txn: &Transaction, log: &Log, state: &mut State) -> Result<LogPos> {
+        if let Err(error) = log.append(txn.start(), txn.bytes()) {
+            log.cut(txn.start())?;
+            return Err(error);
+        }
+        apply_own(txn, log, state)?;
+        self.sync.note_written(state.position);
+        Ok(state.position)
+    }
+
+    /// Seals the active segment and goes on in the next.
+    fn roll(&self, log: &mut Log, state: &mut State) -> Result<()> {
+        let next = log.make_next()?;
+        let mut txn = Transaction::new(state.position, Vec::new());
+        txn.record(Kind::Seal, |out| out.put_u32(next));
+        let end = self.write(&txn, log, state)?;
+        self.sync.wait(log.active(), end).map_err(Error::io("cannot sync the log of", log.dir()))?;
+        log.advance(next)?;
+        state.position = Log::start_of(next);
+        self.sync.note_durable(state.position);
+        Ok(())
+    }
+
+    /// Waits until a transaction is on stable storage.
+    pub(super) fn wait_durable<T>(&self, written: &Written<T>) -> Result<()> {
+        let Some((file, end)) = &written.end else { return Ok(()) };
+        self.sync.wait(file, *end).map_err(Error::io("cannot sync the log of", self.dir()))
+    }
+
+    /// Sees to it that a change of flags gets durable as `store.flagsync` asks.
+    pub(super) fn settle_flags<T>(self: &Arc<Self>, written: &Written<T>) -> Result<()> {
+        match self.shared.options.flag_sync {
+            FlagSync::Immediate => self.wait_durable(written),
+            FlagSync::Deferred if written.end.is_some() => {
+                self.shared.defer_sync(self);
+                Ok(())
+            }
+            FlagSync::Deferred => Ok(()),
+        }
+    }
+
+    /// Makes everything durable that this process knows of.
+    pub(super) fn sync_all(&self) -> Result<()> {
+        let (file, end) = {
+            let inner = self.known()?;
+            (inner.log.active().clone(), inner.state.position)
+        };
+        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", self.dir()))
+    }
+
+    /// Writes a snapshot when enough has happened since the last one.
+    pub(super) fn save_snapshot(&self) -> Result<()> {
+        let (file, end, bytes) = {
+            let mut inner = self.known()?;
+            if !snapshot::is_due(&inner.state) {
+                return Ok(());
+            }
+            let bytes = snapshot::encode(&inner.state, self.mark());
+            inner.state.note_snapshot(bytes.len() as u64);
+            (inner.log.active().clone(), inner.state.position, bytes)
+        };
+        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", self.dir()))?;
+        snapshot::save(&self.dir(), &bytes)
+    }
+
+    pub(super) fn is_snapshot_due(inner: &Inner) -> bool {
+        snapshot::is_due(&inner.state)
+    }
+
+    fn dir(&self) -> PathBuf {
+        user_dir(&self.shared.options.root, &self.name)
+    }
+
+    /// Tells the listener, and the housekeeper when the log has grown.
+    pub(super) fn changed(self: &Arc<Self>, mailbox: MailboxId, modseq: ModSeq) {
+        self.shared.listener.changed(&self.name, mailbox, modseq);
+        if self.known().is_ok_and(|inner| Self::is_snapshot_due(&inner)) {
+            self.shared.defer_sync(self);
+        }
+    }
+
+    /// What was computed about a message at APPEND.
+    pub(super) fn meta(&self, message: &Message) -> Result<Meta> {
+        let mut bytes = vec![0; message.meta_len as usize];
+        let at = message.meta.payload();
+        self.known()?.log.reader(at.segment)?.read(at, &mut bytes)?;
+        let damaged = || self.known().map(|inner| inner.log.damaged(at, "a Meta record does not add up"));
+        Meta::decode(bytes).map_or_else(|| Err(damaged()?), Ok)
+    }
+
+    /// Appends `range` of a message, cut to its size, to `out`.
+    pub(super) fn read(
+        &self,
+        message: &Message,
+        range: std::ops::Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let size = u64::from(message.size);
+        let (from, to) = (range.start.min(size), range.end.min(size));
+        let start = out.len();
+        out.resize(start + to.saturating_sub(from) as usize, 0);
+        let result = self.read_exact(message, from, &mut out[start..]);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn read_exact(&self, message: &Message, from: u64, out: &mut [u8]) -> Result<()> {
+        match message.blob {
+            BlobRef::Inline(place) => {
+                let at = place.payload();
+                let reader = self.known()?.log.reader(at.segment)?;
+                reader.read(LogPos::new(at.segment, at.offset + from as u32), out)
+            }
+            BlobRef::File(number) => {
+                let path = log::blob_path(&self.dir(), number);
+                let file = File::open(&path).map_err(Error::io("cannot open", &path))?;
+                crate::sys::read_at(&file, out, from).map_err(Error::io("cannot read", &path))
+            }
+        }
+    }
+
+    /// Whether no session uses this handle but the cache.
+    pub(super) fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+}
+
+impl Inner {
+    fn open(log: Log, mark: u128, shared: &Shared) -> Result<Inner> {
+        let mut inner = Inner { log, state: State::new(Log::start_of(1)), buffer: Vec::new() };
+        inner.reload(mark, shared)?;
+        Ok(inner)
+    }
+
+    /// Builds the state from the snapshot and the log behind it, and mends the end of the log.
+    fn reload(&mut self, mark: u128, shared: &Shared) -> Result<()> {
+        let loaded = snapshot::load(self.log.dir(), mark);
+        self.state = loaded.unwrap_or_else(|| State::new(Log::start_of(1)));
+        self.log.advance(self.state.position.segment)?;
+        let lock_file = self.log.lock_file();
+        let _held = log::lock(&lock_file)?;
+        settle(&mut self.log, &mut self.state, shared.epoch, true)
+    }
+}
+
+/// Records a new mailbox with an identity and a UIDVALIDITY that the user never had.
+pub(super) fn new_mailbox(
+    name: &str,
+    uses: SpecialUses,
+    last_uid_validity: u32,
+    txn: &mut Transaction,
+) -> (MailboxId, u32) {
+    let mailbox = MailboxId(u128::from(random()) << 64 | u128::from(random()));
+    let uid_validity = (unix_now() as u32).max(last_uid_validity.saturating_add(1));
+    let create = MailboxCreate { mailbox, uid_validity, uses: uses.bits(), name };
+    txn.record(Kind::MailboxCreate, |out| create.put(out));
+    (mailbox, uid_validity)
+}
+
+/// Seconds since 1970-01-01 UTC.
+pub(super) fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}

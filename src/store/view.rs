@@ -1,0 +1,527 @@
+//! A session's view of a mailbox: what its client has been told (RFC 2180).
+//!
+//! The view changes only in `sync`. Until then expunged messages keep their sequence numbers, stay readable, and take
+//! flags; new ones are not there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smallvec::SmallVec;
+
+use super::error::{Refusal, Result};
+use super::flags::{FlagChange, FlagList, KeywordTable};
+use super::mailbox::{Mailbox, ViewMark};
+use super::message::Message;
+use super::meta::Meta;
+use super::names::{MailboxId, ModSeq, SeqNo, Uid};
+use super::payload::{Expunge, FlagsChange};
+use super::record::{Kind, Transaction};
+use super::state::State;
+use super::transfer::check_keywords;
+use super::tree::canonical_inbox;
+use super::uid_set::UidSet;
+use super::user::User;
+use super::wire::PutFields;
+
+/// SELECT or EXAMINE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// Whether a sync may take messages away: not while sequence numbers are in use (RFC 9051 §7.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expunges {
+    Report,
+    Defer,
+}
+
+/// A mailbox that a session has selected.
+#[derive(Debug)]
+pub struct Selected {
+    user: Arc<User>,
+    id: MailboxId,
+    access: Access,
+    wants_recent: bool,
+    uid_validity: u32,
+    uids: Arc<UidSet>,
+    /// `\Recent` messages of this session; some may not be in the view yet.
+    recent: UidSet,
+    first_unseen: Option<SeqNo>,
+    /// The view holds no message from this UID on.
+    uid_next: u64,
+    /// Changes up to here are told, but for expunges that were deferred.
+    synced: ModSeq,
+    deferred: bool,
+    keywords: Arc<KeywordTable>,
+    /// Changes of flags that this session made and told itself.
+    own: SmallVec<[ModSeq; 4]>,
+    mark: ViewMark,
+}
+
+/// What a client has to be told after a sync, in this order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Gone messages, for VANISHED.
+    pub expunged: UidSet,
+    /// Their sequence numbers for EXPUNGE, in the order to send: descending, so that none shifts another.
+    pub expunged_seqs: Vec<SeqNo>,
+    /// The new count of messages, when some came.
+    pub exists: Option<u32>,
+    /// The new count of `\Recent` messages, when it has changed.
+    pub recent: Option<u32>,
+    /// The mailbox got keywords: FLAGS and PERMANENTFLAGS come before any FETCH.
+    pub keywords: bool,
+    /// Messages that were in the view and whose flags changed.
+    pub flags: UidSet,
+    /// The mailbox is gone; nothing else is told.
+    pub deleted: bool,
+}
+
+/// What STORE did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Messages that now have the flags.
+    pub done: UidSet,
+    /// Messages that changed after UNCHANGEDSINCE (RFC 7162 §3.1.3).
+    pub modified: UidSet,
+    /// A keyword came up that the client does not know.
+    pub keywords: bool,
+    /// The mod-sequence of the change; `None` when nothing had to be changed.
+    pub modseq: Option<ModSeq>,
+}
+
+impl User {
+    /// SELECT and EXAMINE (RFC 9051 §6.3.2). With `wants_recent`, a read-write session takes the `\Recent` messages.
+    ///
+    /// # Errors
+    /// [`Refusal::NonExistent`]; the log cannot be read.
+    pub fn select(self: &Arc<Self>, name: &str, access: Access, wants_recent: bool) -> Result<Selected> {
+        let name = canonical_inbox(name);
+        let mut inner = self.fresh()?;
+        let mailbox = inner.state.by_name_mut(&name).ok_or(Refusal::NonExistent)?;
+        let mark: ViewMark = Arc::new(AtomicU64::new(mailbox.highest_modseq.0));
+        mailbox.watch(mark.clone());
+        let mut selected = Selected {
+            user: self.clone(),
+            id: mailbox.id,
+            access,
+            wants_recent,
+            uid_validity: mailbox.uid_validity,
+            uids: mailbox.live.clone(),
+            recent: if wants_recent { mailbox.recent() } else { UidSet::new() },
+            first_unseen: mailbox.first_unseen(),
+            uid_next: mailbox.uid_next,
+            synced: mailbox.highest_modseq,
+            deferred: false,
+            keywords: mailbox.keywords.clone(),
+            own: SmallVec::new(),
+            mark,
+        };
+        drop(inner);
+        if selected.claims_recent() && !selected.recent.is_empty() {
+            selected.recent = UidSet::new();
+            selected.claim_recent()?;
+        }
+        Ok(selected)
+    }
+}
+
+impl Selected {
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    pub fn id(&self) -> MailboxId {
+        self.id
+    }
+
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    pub fn uid_validity(&self) -> u32 {
+        self.uid_validity
+    }
+
+    /// UIDNEXT; 2³² when no UID is left.
+    pub fn uid_next(&self) -> u64 {
+        self.uid_next
+    }
+
+    /// HIGHESTMODSEQ as of the last sync.
+    pub fn highest_modseq(&self) -> ModSeq {
+        self.synced
+    }
+
+    /// The UIDs of the view; a rank in it is a sequence number.
+    pub fn uids(&self) -> &Arc<UidSet> {
+        &self.uids
+    }
+
+    pub fn exists(&self) -> u32 {
+        self.uids.len()
+    }
+
+    pub fn recent(&self) -> u32 {
+        if self.recent.is_empty() { 0 } else { self.recent.intersection(&self.uids).len() }
+    }
+
+    pub fn is_recent(&self, uid: Uid) -> bool {
+        self.recent.contains(uid)
+    }
+
+    /// The first message without `\Seen`, as of SELECT.
+    pub fn first_unseen(&self) -> Option<SeqNo> {
+        self.first_unseen
+    }
+
+    /// The mailbox's keywords as last told.
+    pub fn keywords(&self) -> &Arc<KeywordTable> {
+        &self.keywords
+    }
+
+    pub(super) fn claims_recent(&self) -> bool {
+        self.wants_recent && self.access == Access::ReadWrite
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), Refusal> {
+        if self.access == Access::ReadWrite { Ok(()) } else { Err(Refusal::ReadOnly) }
+    }
+
+    /// The session appended `uids` itself and took all `\Recent` messages from `from` on.
+    pub(super) fn take_recent(&mut self, from: u64, uids: &UidSet) {
+        let older = super::mailbox::uid(from).zip(uids.first().and_then(|first| Uid::new(first.get() - 1)));
+        if let Some((first, last)) = older.filter(|(first, last)| first <= last) {
+            self.recent = self.recent.union(&UidSet::from_ranges([(first, last)]));
+        }
+        self.recent = self.recent.union(uids);
+    }
+
+    /// Takes the `\Recent` messages that no session has taken yet (RFC 3501 §2.3.2).
+    fn claim_recent(&mut self) -> Result<()> {
+        let id = self.id;
+        let taken = self.user.transact(|state, txn| {
+            let Some(mailbox) = state.mailboxes.get(&id) else { return Ok(UidSet::new()) };
+            let recent = mailbox.recent();
+            if !recent.is_empty() {
+                txn.record(Kind::Recent, |out| {
+                    out.put_u128(id.0);
+                    out.put_u64(mailbox.uid_next);
+                });
+            }
+            Ok(recent)
+        })?;
+        self.recent = self.recent.union(&taken.value);
+        Ok(())
+    }
+
+    /// Catches up with the mailbox. One `fstat` when nothing has changed.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn sync(&mut self, expunges: Expunges) -> Result<Changes> {
+        let recent_before = self.recent();
+        if self.claims_recent() && self.has_unclaimed()? {
+            self.claim_recent()?;
+        }
+        let user = self.user.clone();
+        let inner = user.fresh()?;
+        let Some(mailbox) = inner.state.mailboxes.get(&self.id) else {
+            return Ok(Changes { deleted: true, ..Changes::default() });
+        };
+        let reports = expunges == Expunges::Report;
+        if mailbox.highest_modseq == self.synced && !(self.deferred && reports) {
+            return Ok(Changes::default());
+        }
+        let mut changes = self.changes(mailbox, reports);
+        drop(inner);
+        let recent = self.recent();
+        changes.recent = (self.wants_recent && recent != recent_before).then_some(recent);
+        Ok(changes)
+    }
+
+    fn has_unclaimed(&self) -> Result<bool> {
+        let inner = self.user.fresh()?;
+        let mailbox = inner.state.mailboxes.get(&self.id);
+        Ok(mailbox.is_some_and(|m| m.highest_modseq != self.synced && !m.recent().is_empty()))
+    }
+
+    fn changes(&mut self, mailbox: &Mailbox, reports: bool) -> Changes {
+        let mut changes = Changes::default();
+        let may_be_gone = self.deferred || mailbox.last_expunge > self.synced;
+        let gone = if may_be_gone { self.uids.difference(&mailbox.live) } else { UidSet::new() };
+        let flags = mailbox.changed_since(self.synced, &self.uids);
+        let new = mailbox.live_from(self.uid_next);
+        if !new.is_empty() {
+            self.wants_recent_of(&new, mailbox);
+        }
+        if reports {
+            changes.expunged_seqs = self.seqs_descending(&gone);
+            changes.flags = if gone.is_empty() { flags } else { flags.difference(&gone) };
+            self.uids = mailbox.live.clone();
+            self.mark.store(mailbox.highest_modseq.0, Ordering::Release);
+            self.deferred = false;
+            changes.expunged = gone;
+        } else {
+            changes.flags = flags;
+            self.deferred = !gone.is_empty();
+            self.uids = if gone.is_empty() { mailbox.live.clone() } else { Arc::new(self.uids.union(&new)) };
+        }
+        changes.flags = self.without_own(changes.flags, mailbox);
+        changes.exists = (!new.is_empty()).then(|| self.uids.len());
+        changes.keywords = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
+        self.keywords = mailbox.keywords.clone();
+        self.uid_next = mailbox.uid_next;
+        self.synced = mailbox.highest_modseq;
+        changes
+    }
+
+    /// A read-only session shows `\Recent` without taking it.
+    fn wants_recent_of(&mut self, new: &UidSet, mailbox: &Mailbox) {
+        if self.wants_recent && self.access == Access::ReadOnly {
+            self.recent = self.recent.union(&mailbox.recent().intersection(new));
+        }
+    }
+
+    fn seqs_descending(&self, gone: &UidSet) -> Vec<SeqNo> {
+        let mut seqs: Vec<SeqNo> = gone.iter().filter_map(|uid| self.uids.seq_of(uid)).collect();
+        seqs.reverse();
+        seqs
+    }
+
+    /// Leaves out messages whose last change this session made itself.
+    fn without_own(&mut self, flags: UidSet, mailbox: &Mailbox) -> UidSet {
+        let own = std::mem::take(&mut self.own);
+        if own.is_empty() || flags.is_empty() {
+            return flags;
+        }
+        let others = mailbox.messages_among(&flags).filter(|message| !own.contains(&message.modseq));
+        others.map(|message| message.uid).collect()
+    }
+
+    /// Copies up to `max` messages of `uids` from `from` on to `out`: also ones that were expunged meanwhile.
+    /// No look at the log.
+    ///
+    /// # Errors
+    /// [`Refusal::NonExistent`] when the mailbox was deleted.
+    pub fn messages(&self, uids: &UidSet, from: Uid, max: usize, out: &mut Vec<Message>) -> Result<()> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        let mut left = max;
+        for (first, last) in uids.ranges().skip_while(|(_, last)| *last < from) {
+            if left == 0 {
+                break;
+            }
+            let before = out.len();
+            out.extend(mailbox.messages_between(first.max(from), last).take(left).cloned());
+            left -= out.len() - before;
+        }
+        Ok(())
+    }
+
+    /// What was computed about a message at APPEND: one read of the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or is damaged there.
+    pub fn meta(&self, message: &Message) -> Result<Meta> {
+        self.user.meta(message)
+    }
+
+    /// Appends the bytes `range` of a message, cut to its size, to `out`.
+    ///
+    /// # Errors
+    /// When they cannot be read; `out` is then as it was.
+    pub fn read(&self, message: &Message, range: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<()> {
+        self.user.read(message, range, out)
+    }
+
+    /// STORE (RFC 9051 §6.4.6). The session tells its client itself; `sync` will not tell this change again.
+    ///
+    /// # Errors
+    /// [`Refusal::ReadOnly`], [`Refusal::TooManyKeywords`], [`Refusal::NonExistent`].
+    pub fn store(
+        &mut self,
+        uids: &UidSet,
+        how: FlagChange,
+        flags: &FlagList,
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Stored> {
+        self.check_writable()?;
+        let id = self.id;
+        let user = self.user.clone();
+        let written = user.transact(|state, txn| {
+            let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
+            let stored = record_flags(mailbox, uids, how, flags, unchanged_since, txn)?;
+            Ok((stored, mailbox.highest_modseq))
+        })?;
+        user.settle_flags(&written)?;
+        let (mut stored, before) = written.value;
+        if let Some(modseq) = stored.modseq {
+            // Nothing else happened in between: the view is at this change already.
+            if before == self.synced {
+                self.synced = modseq;
+            } else {
+                self.own.push(modseq);
+            }
+            user.changed(id, modseq);
+            stored.keywords = self.learn_keywords()?;
+        }
+        Ok(stored)
+    }
+
+    fn learn_keywords(&mut self) -> Result<bool> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        let new = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
+        self.keywords = mailbox.keywords.clone();
+        Ok(new)
+    }
+
+    /// EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3): takes the `\Deleted` messages of the view, or those of `only`, out of
+    /// the mailbox. Returns how many; `sync` tells the client. Answers when that is on stable storage.
+    ///
+    /// # Errors
+    /// [`Refusal::ReadOnly`], [`Refusal::NonExistent`].
+    pub fn expunge(&mut self, only: Option<&UidSet>) -> Result<u32> {
+        self.check_writable()?;
+        let id = self.id;
+        let among = only.unwrap_or(&self.uids);
+        if self.user.fresh()?.state.mailboxes.get(&id).is_some_and(|mailbox| mailbox.deleted().is_empty()) {
+            return Ok(0);
+        }
+        let written = self.user.transact(|state, txn| record_expunge(state, id, among, txn))?;
+        let (count, modseq) = written.value;
+        if count > 0 {
+            self.user.changed(id, modseq);
+        }
+        self.user.wait_durable(&written)?;
+        Ok(count)
+    }
+
+    /// Messages of the view that are new or changed after `since` (RFC 7162 §3.1.4).
+    ///
+    /// # Errors
+    /// [`Refusal::NonExistent`].
+    pub fn changed_since(&self, since: ModSeq) -> Result<UidSet> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        Ok(mailbox.newer_than(since, &self.uids))
+    }
+
+    /// UIDs of `within` (all, when `None`) that are gone since `since`, as far as that is remembered; otherwise all
+    /// that do not exist (RFC 7162 §3.2.5).
+    ///
+    /// # Errors
+    /// [`Refusal::NonExistent`].
+    pub fn vanished_since(&self, since: ModSeq, within: Option<&UidSet>) -> Result<UidSet> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        let Some(last) = super::mailbox::uid(self.uid_next - 1) else { return Ok(UidSet::new()) };
+        let ever = UidSet::from_ranges([(Uid::MIN, last)]);
+        let within = within.map_or_else(|| ever.clone(), |within| within.intersection(&ever));
+        // What the view still has is told as EXPUNGE or VANISHED by a later sync.
+        Ok(mailbox.vanished_since(since, &within).difference(&self.uids))
+    }
+}
+
+impl Drop for Selected {
+    fn drop(&mut self) {
+        if let Ok(mut inner) = self.user.known()
+            && let Some(mailbox) = inner.state.mailboxes.get_mut(&self.id)
+        {
+            mailbox.unwatch(&self.mark);
+        }
+    }
+}
+
+fn record_flags(
+    mailbox: &Mailbox,
+    uids: &UidSet,
+    how: FlagChange,
+    flags: &FlagList,
+    unchanged_since: Option<ModSeq>,
+    txn: &mut Transaction,
+) -> Result<Stored> {
+    if how != FlagChange::Remove {
+        check_keywords(mailbox, flags.keywords.iter().map(|keyword| keyword.as_str()))?;
+    }
+    // Removing a keyword that the mailbox does not know must not make it known.
+    let known = |keyword: &&super::Keyword| {
+        how != FlagChange::Remove || mailbox.keywords.position(keyword.as_str()).is_some()
+    };
+    let keywords: SmallVec<[_; 4]> = flags.keywords.iter().filter(known).cloned().collect();
+    let named = Named::new(mailbox, how, flags, &keywords);
+    let mut stored = Stored::default();
+    let mut changed = UidSet::new();
+    for message in mailbox.messages_among(uids) {
+        if unchanged_since.is_some_and(|since| message.modseq > since) {
+            stored.modified.push(message.uid);
+            continue;
+        }
+        stored.done.push(message.uid);
+        if named.changes(message) {
+            changed.push(message.uid);
+        }
+    }
+    if !changed.is_empty() {
+        let modseq = mailbox.next_modseq();
+        let change =
+            FlagsChange { mailbox: mailbox.id, modseq, how, flags: flags.system, keywords, uids: changed };
+        txn.record(Kind::Flags, |out| change.put(out));
+        stored.modseq = Some(modseq);
+    }
+    Ok(stored)
+}
+
+/// Flags of a STORE command, in the terms of a mailbox.
+struct Named<'a> {
+    how: FlagChange,
+    flags: &'a FlagList,
+    keywords: super::KeywordSet,
+    has_new_keyword: bool,
+}
+
+impl<'a> Named<'a> {
+    fn new(mailbox: &Mailbox, how: FlagChange, flags: &'a FlagList, keywords: &[super::Keyword]) -> Self {
+        let mut set = super::KeywordSet::default();
+        let mut has_new_keyword = false;
+        for keyword in keywords {
+            match mailbox.keywords.position(keyword.as_str()) {
+                Some(index) => set.insert(index),
+                None => has_new_keyword = true,
+            }
+        }
+        Named { how, flags, keywords: set, has_new_keyword }
+    }
+
+    /// Whether the command gives the message other flags than it has.
+    fn changes(&self, message: &Message) -> bool {
+        if self.has_new_keyword || message.flags != message.flags.changed(self.how, self.flags.system) {
+            return true;
+        }
+        if self.keywords.is_empty() && self.how != FlagChange::Replace {
+            return false;
+        }
+        let mut keywords = message.keywords.clone();
+        keywords.change(self.how, &self.keywords);
+        keywords != message.keywords
+    }
+}
+
+fn record_expunge(
+    state: &State,
+    id: MailboxId,
+    among: &UidSet,
+    txn: &mut Transaction,
+) -> Result<(u32, ModSeq)> {
+    let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
+    let uids = mailbox.deleted().intersection(among);
+    let (count, modseq) = (uids.len(), mailbox.next_modseq());
+    if count > 0 {
+        let expunge = Expunge { mailbox: id, modseq, uids };
+        txn.record(Kind::Expunge, |out| expunge.put(out));
+    }
+    Ok((count, modseq))
+}
