@@ -20,6 +20,22 @@ pub(crate) fn decode<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> Cow<'a, str
     }
 }
 
+/// [`decode`] for text that need not be borrowed.
+pub(crate) fn decode_owned(charset: Option<&[u8]>, bytes: Vec<u8>) -> String {
+    match decode(charset, &bytes) {
+        Cow::Owned(text) => text,
+        Cow::Borrowed(_) => String::from_utf8(bytes).unwrap_or_default(),
+    }
+}
+
+/// Decodes text whose charset a client names, as in `SEARCH CHARSET`. `None` when the charset is unknown:
+/// `NO [BADCHARSET]` (RFC 9051 §6.4.4).
+pub fn decode_charset<'a>(charset: &[u8], bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+    let known =
+        is_any(charset, &["utf-8", "utf8", "us-ascii", "ascii"]) || charset_decoder(charset).is_some();
+    known.then(|| decode(Some(charset), bytes))
+}
+
 fn undeclared(bytes: &[u8]) -> Cow<'_, str> {
     match (std::str::from_utf8(bytes), charset_decoder(b"windows-1252")) {
         (Ok(text), _) => Cow::Borrowed(text),
@@ -51,5 +67,13 @@ mod tests {
         ] {
             assert_eq!(decode(charset.map(str::as_bytes), bytes), text, "{charset:?}");
         }
+    }
+
+    #[test]
+    fn clients_may_name_known_charsets_only() {
+        assert_eq!(decode_charset(b"iso-8859-15", b"\xa4").as_deref(), Some("€"));
+        assert_eq!(decode_charset(b"us-ascii", b"x").as_deref(), Some("x"));
+        assert_eq!(decode_charset(b"no-such-charset", b"x"), None);
+        assert_eq!(decode_charset(b"", b"x"), None);
     }
 }

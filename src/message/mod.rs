@@ -40,6 +40,7 @@ mod words;
 mod tests;
 
 pub use address::{Entry, addresses};
+pub use charset::decode_charset;
 pub use content::Encoding;
 pub use date::{SentDate, parse_date};
 pub use header::header_fields;

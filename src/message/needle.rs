@@ -5,7 +5,7 @@
 //! `e` finds both, since the accent follows as a character of its own.
 
 use memchr::memmem::Finder;
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::decompose_compatible;
 
 /// A text to look for, folded once. Searching is linear in the haystack whatever either side holds.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub struct Needle {
 impl Needle {
     /// Haystacks are folded through a window of this size, which stays in the first-level cache.
     const WINDOW: usize = 4096;
+    /// Longer needles would make windows overlap too much.
+    const HALF: usize = Self::WINDOW / 2;
+    /// What a header field mostly fits in.
+    const SMALL: usize = 256;
 
     /// Folds `text`. The empty needle is in every text.
     pub fn new(text: &str) -> Self {
@@ -37,21 +41,22 @@ impl Needle {
         if !self.ascii {
             return false;
         }
-        if self.finder.needle().len() > Self::WINDOW / 2 {
-            return self.finder.find(&text.as_bytes().to_ascii_uppercase()).is_some();
+        match (text.len(), self.finder.needle().len()) {
+            (..=Self::SMALL, _) => self.matches_ascii(text.as_bytes(), &mut [0; Self::SMALL]),
+            (_, ..=Self::HALF) => self.matches_ascii(text.as_bytes(), &mut [0; Self::WINDOW]),
+            _ => self.finder.find(&text.as_bytes().to_ascii_uppercase()).is_some(),
         }
-        self.matches_ascii(text.as_bytes())
     }
 
-    /// Looks through one window after the other; they overlap by one octet less than the needle has.
-    fn matches_ascii(&self, text: &[u8]) -> bool {
+    /// Looks through one window after the other; they overlap by one octet less than the needle has. The
+    /// buffer is longer than the needle, or holds all of the text.
+    fn matches_ascii(&self, text: &[u8], buffer: &mut [u8]) -> bool {
         let overlap = self.finder.needle().len().saturating_sub(1);
-        let mut window = [0; Self::WINDOW];
         let mut start = 0;
         loop {
-            let length = (text.len() - start).min(Self::WINDOW);
-            let (window, text_there) = (&mut window[..length], &text[start..start + length]);
-            window.copy_from_slice(text_there);
+            let length = (text.len() - start).min(buffer.len());
+            let window = &mut buffer[..length];
+            window.copy_from_slice(&text[start..start + length]);
             window.make_ascii_uppercase();
             if self.finder.find(window).is_some() {
                 return true;
@@ -76,9 +81,9 @@ pub fn fold(text: &str) -> String {
         folded[start..].make_ascii_uppercase();
         let other = tail.bytes().position(|byte| byte.is_ascii()).unwrap_or(tail.len());
         let (other, tail) = tail.split_at(other);
-        folded.extend(
-            other.chars().flat_map(char::to_uppercase).flat_map(|upper| std::iter::once(upper).nfkd()),
-        );
+        for upper in other.chars().flat_map(char::to_uppercase) {
+            decompose_compatible(upper, |character| folded.push(character));
+        }
         rest = tail;
     }
     folded

@@ -101,6 +101,10 @@ impl Parts {
         self.parts.iter()
     }
 
+    pub(crate) fn as_slice(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// The message itself.
     pub fn root(&self) -> &Part {
         &self.parts[0]

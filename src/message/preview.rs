@@ -55,8 +55,11 @@ impl<'a> Text<'a> {
     fn of(raw: &'a [u8], part: &'a Part) -> Option<Self> {
         let header = raw.get(part.header as usize..part.body as usize)?;
         let body = raw.get(part.body as usize..part.end as usize)?;
-        let html = media_type(header, false).is("text", "html");
-        (!is_attachment(header)).then_some(Self { part, header, body, html })
+        let media = media_type(header, false);
+        let html = media.is("text", "html");
+        // Calendars and tables are no text to read. A multipart without parts is.
+        let readable = html || media.is("text", "plain") || !media.is_kind("text");
+        (readable && !is_attachment(header)).then_some(Self { part, header, body, html })
     }
 
     fn preview(&self) -> Option<String> {
@@ -137,6 +140,7 @@ mod tests {
         assert_eq!(preview(&whole(&[&html, &attached, &plain])).as_deref(), Some("from plain"));
         assert_eq!(preview(&whole(&[&attached, &html])).as_deref(), Some("from html"));
         assert_eq!(preview(&whole(&[&attached])), None);
+        assert_eq!(preview(&whole(&[&part("Content-Type: text/calendar", "BEGIN:VCALENDAR")])), None);
     }
 
     #[test]

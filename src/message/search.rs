@@ -65,17 +65,21 @@ pub(crate) fn text_of<'a>(header: &[u8], body: &'a [u8], encoding: Encoding) -> 
         _ => {
             let mut decoded = Vec::new();
             decode_transfer(encoding, body, &mut decoded).ok()?;
-            Some(Cow::Owned(charset::decode(charset.as_deref(), &decoded).into_owned()))
+            Some(Cow::Owned(charset::decode_owned(charset.as_deref(), decoded)))
         }
     }
 }
 
-/// `name: value` of each field, so that a needle may name the field too.
+/// Looks through all fields at once, each as `name: value` on a line, so that a needle may name the field too.
 fn matches_header(header: &[u8], needle: &Needle) -> bool {
-    fields(header).any(|field| {
-        let value = decode_words(&field.text()).into_owned();
-        needle.matches(&format!("{}: {value}", String::from_utf8_lossy(field.name)))
-    })
+    let mut text = String::with_capacity(header.len());
+    for field in fields(header) {
+        text.push_str(&String::from_utf8_lossy(field.name));
+        text.push_str(": ");
+        text.push_str(&decode_words(&field.text()));
+        text.push_str("\r\n");
+    }
+    needle.matches(&text)
 }
 
 fn matches_body(header: &[u8], body: &[u8], part: &Part, needle: &Needle) -> bool {

@@ -16,8 +16,8 @@ pub(crate) struct TooLarge;
 
 /// Appends the structure of a message; with `extended`, all extension data.
 pub(crate) fn structure(raw: &[u8], scan: &Scan, extended: bool, out: &mut Vec<u8>) -> Result<(), TooLarge> {
-    let parts: Vec<Part> = scan.parts.iter().copied().collect();
-    Writer { raw, parts: &parts, lines: &scan.lines, extended, out }.part(0, false).map(drop)
+    let (parts, lines) = (scan.parts.as_slice(), &scan.lines);
+    Writer { raw, parts, lines, extended, out }.part(0, false).map(drop)
 }
 
 /// Appends the structure of a message that is one opaque part; nothing of its header is shown.
