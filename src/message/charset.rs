@@ -37,10 +37,12 @@ pub fn decode_charset<'a>(charset: &[u8], bytes: &'a [u8]) -> Option<Cow<'a, str
 }
 
 fn undeclared(bytes: &[u8]) -> Cow<'_, str> {
-    match (std::str::from_utf8(bytes), charset_decoder(b"windows-1252")) {
-        (Ok(text), _) => Cow::Borrowed(text),
-        (Err(_), Some(decoder)) => Cow::Owned(decoder(bytes)),
-        (Err(_), None) => String::from_utf8_lossy(bytes),
+    let Err(error) = std::str::from_utf8(bytes) else { return String::from_utf8_lossy(bytes) };
+    // UTF-8 up to a character that is cut off at the end.
+    let cut = error.error_len().is_none() && !bytes[..error.valid_up_to()].is_ascii();
+    match charset_decoder(b"windows-1252") {
+        Some(decoder) if !cut => Cow::Owned(decoder(bytes)),
+        _ => String::from_utf8_lossy(bytes),
     }
 }
 
@@ -62,6 +64,7 @@ mod tests {
             (Some("iso-2022-jp"), b"\x1b$B$\"\x1b(B", "あ"),
             (None, b"caf\xc3\xa9", "café"),
             (None, b"caf\xe9", "café"),
+            (None, b"caf\xc3\xa9 \xe2\x82", "café \u{fffd}"),
             (Some("us-ascii"), b"caf\xe9", "café"),
             (Some("no-such-charset"), b"caf\xc3\xa9", "café"),
         ] {

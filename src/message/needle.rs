@@ -7,25 +7,21 @@
 use memchr::memmem::Finder;
 use unicode_normalization::char::decompose_compatible;
 
-/// A text to look for, folded once. Searching is linear in the haystack whatever either side holds.
+/// A text to look for, folded once. Searching is linear in the haystack whatever either side holds, and takes
+/// memory for a window of it only.
 #[derive(Clone, Debug)]
 pub struct Needle {
     finder: Finder<'static>,
-    ascii: bool,
 }
 
 impl Needle {
-    /// Haystacks are folded through a window of this size, which stays in the first-level cache.
-    const WINDOW: usize = 4096;
-    /// Longer needles would make windows overlap too much.
-    const HALF: usize = Self::WINDOW / 2;
-    /// What a header field mostly fits in.
-    const SMALL: usize = 256;
+    /// Octets of a haystack that are folded at a time; they stay in the first-level cache. Windows are at
+    /// least as long as the needle, so that what they share is looked at twice at most.
+    const WINDOW: usize = 8192;
 
     /// Folds `text`. The empty needle is in every text.
     pub fn new(text: &str) -> Self {
-        let folded = fold(text);
-        Self { ascii: folded.is_ascii(), finder: Finder::new(folded.as_bytes()).into_owned() }
+        Self { finder: Finder::new(fold(text).as_bytes()).into_owned() }
     }
 
     /// Whether this is the empty needle.
@@ -35,58 +31,55 @@ impl Needle {
 
     /// Whether `text` holds the needle.
     pub fn matches(&self, text: &str) -> bool {
-        if !text.is_ascii() {
-            return self.finder.find(fold(text).as_bytes()).is_some();
-        }
-        if !self.ascii {
-            return false;
-        }
-        match (text.len(), self.finder.needle().len()) {
-            (..=Self::SMALL, _) => self.matches_ascii(text.as_bytes(), &mut [0; Self::SMALL]),
-            (_, ..=Self::HALF) => self.matches_ascii(text.as_bytes(), &mut [0; Self::WINDOW]),
-            _ => self.finder.find(&text.as_bytes().to_ascii_uppercase()).is_some(),
-        }
-    }
-
-    /// Looks through one window after the other; they overlap by one octet less than the needle has. The
-    /// buffer is longer than the needle, or holds all of the text.
-    fn matches_ascii(&self, text: &[u8], buffer: &mut [u8]) -> bool {
-        let overlap = self.finder.needle().len().saturating_sub(1);
-        let mut start = 0;
+        let length = self.finder.needle().len();
+        let mut window = String::new();
+        let mut rest = text;
         loop {
-            let length = (text.len() - start).min(buffer.len());
-            let window = &mut buffer[..length];
-            window.copy_from_slice(&text[start..start + length]);
-            window.make_ascii_uppercase();
-            if self.finder.find(window).is_some() {
+            let (piece, tail) = rest.split_at(rest.floor_char_boundary(Self::WINDOW.max(length)));
+            fold_into(piece, &mut window);
+            if self.finder.find(window.as_bytes()).is_some() {
                 return true;
             }
-            if start + length == text.len() {
+            if tail.is_empty() {
                 return false;
             }
-            start += length - overlap;
+            // A match may begin in this window and end in the next.
+            let shared = (window.len() + 1).saturating_sub(length);
+            window.drain(..window.floor_char_boundary(shared));
+            rest = tail;
         }
     }
 }
 
 /// The form in which texts are compared.
 pub fn fold(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len() + text.len() / 4);
+    let mut folded = String::new();
+    fold_into(text, &mut folded);
+    folded
+}
+
+fn fold_into(text: &str, folded: &mut String) {
+    folded.reserve(text.len());
     let mut rest = text;
     while !rest.is_empty() {
-        let ascii = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
-        let (plain, tail) = rest.split_at(ascii);
+        let (plain, tail) = rest.split_at(ascii_prefix(rest));
         let start = folded.len();
         folded.push_str(plain);
         folded[start..].make_ascii_uppercase();
-        let other = tail.bytes().position(|byte| byte.is_ascii()).unwrap_or(tail.len());
-        let (other, tail) = tail.split_at(other);
+        let length = tail.bytes().position(|byte| byte.is_ascii()).unwrap_or(tail.len());
+        let (other, tail) = tail.split_at(length);
         for upper in other.chars().flat_map(char::to_uppercase) {
             decompose_compatible(upper, |character| folded.push(character));
         }
         rest = tail;
     }
-    folded
+}
+
+fn ascii_prefix(text: &str) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
+    text.bytes().position(|byte| !byte.is_ascii()).unwrap_or(text.len())
 }
 
 #[cfg(test)]
@@ -116,12 +109,16 @@ mod tests {
 
     #[test]
     fn matches_across_windows() {
-        for length in [2, 100, Needle::WINDOW / 2, Needle::WINDOW] {
-            let needle = "n".repeat(length);
-            for before in [Needle::WINDOW - 1, Needle::WINDOW, 2 * Needle::WINDOW - length] {
-                let text = format!("{}{}y", "x".repeat(before), "N".repeat(length));
-                assert!(Needle::new(&needle).matches(&text), "{length} after {before}");
-                assert!(!Needle::new(&format!("{needle}n")).matches(&text), "{length} after {before}");
+        for (small, large) in [("n", "N"), ("é", "É"), ("ﷺ", "ﷺ")] {
+            for length in [1, 2, 100, Needle::WINDOW / 3, Needle::WINDOW] {
+                let needle = Needle::new(&small.repeat(length));
+                let longer = Needle::new(&small.repeat(length + 1));
+                for before in [0, Needle::WINDOW - 2, Needle::WINDOW - 1, Needle::WINDOW, Needle::WINDOW + 1]
+                {
+                    let text = format!("{}{}y", "x".repeat(before), large.repeat(length));
+                    assert!(needle.matches(&text), "{length} {small} after {before}");
+                    assert!(!longer.matches(&text), "{length} {small} after {before}");
+                }
             }
         }
     }

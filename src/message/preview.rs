@@ -125,8 +125,10 @@ mod tests {
 
     #[test]
     fn length_is_counted_in_characters() {
-        let text = preview(&format!("\r\n{}", "é".repeat(5000))).unwrap();
-        assert_eq!(text, "é".repeat(MAX_PREVIEW_CHARS));
+        for start in ["", "x"] {
+            let text = preview(&format!("\r\n{start}{}", "é".repeat(5000))).unwrap();
+            assert_eq!(text, format!("{start}{}", "é".repeat(MAX_PREVIEW_CHARS - start.len())));
+        }
     }
 
     #[test]

@@ -25,6 +25,10 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "text/html; charset=utf-16",
         "Content-Transfer-Encoding: base64",
         "Content-Transfer-Encoding: quoted-printable",
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n",
+        "Content-Type: message/rfc822\r\n\r\n",
+        "\r\nTo: ",
+        "\r\nSubject: ",
         "From: ",
         "Date: Mon, 1 Jan 2001 ",
         "=?utf-8?b?",
@@ -63,6 +67,7 @@ proptest! {
             let body = &raw[part.body().start as usize..part.body().end as usize];
             let _ = decode_transfer(part.encoding, body, &mut Vec::new());
         }
+        assert_wire_ready(&analysis);
         let needle = Needle::new("x");
         search_text(&raw, &analysis.parts, &needle, Scope::Text);
         search_header(&raw, b"from", &needle);
