@@ -15,9 +15,17 @@ pub(crate) fn decode<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> Cow<'a, str
         return undeclared(bytes);
     }
     match charset_decoder(name) {
-        Some(decoder) => Cow::Owned(decoder(bytes)),
-        None => undeclared(bytes),
+        Some(decoder) if !(bytes.is_ascii() && extends_ascii(name)) => Cow::Owned(decoder(bytes)),
+        _ => undeclared(bytes),
     }
+}
+
+/// Families whose ASCII bytes always mean ASCII: no tables are needed for mail that only declares them.
+fn extends_ascii(name: &[u8]) -> bool {
+    let families: [&[u8]; 6] = [b"iso-8859-", b"windows-", b"koi8-", b"gb", b"big5", b"euc-"];
+    families
+        .iter()
+        .any(|family| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family)))
 }
 
 /// [`decode`] for text that need not be borrowed.

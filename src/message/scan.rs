@@ -158,8 +158,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where the body starts: after the blank line; at a delimiter, or the end, when there is none. When not
-    /// even the first line could be a field, all of it is body.
+    /// Where the body starts: after the blank line; at a delimiter, or the end, when there is none. When
+    /// neither the first line nor the second could be a field, all of it is body.
     fn header_end(&self, start: usize) -> usize {
         let mut at = start;
         loop {
@@ -168,8 +168,9 @@ impl<'a> Scanner<'a> {
                 return at + length;
             }
             let length = line_end(rest);
-            let no_field = at == start && memchr(b':', &rest[..length]).is_none();
-            if length == 0 || no_field || self.delimiter_at(at).is_some() {
+            let no_header =
+                at == start && memchr(b':', &rest[..length]).is_none() && !is_field(&rest[length..]);
+            if length == 0 || no_header || self.delimiter_at(at).is_some() {
                 return at;
             }
             at += length;
@@ -256,6 +257,12 @@ impl LineCounter<'_> {
         self.at = position;
         self.lines
     }
+}
+
+/// Whether the line at the start of `bytes` is a field (RFC 5322 §2.2).
+fn is_field(bytes: &[u8]) -> bool {
+    let name = memchr(b':', &bytes[..line_end(bytes)]).map(|colon| &bytes[..colon]);
+    name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic))
 }
 
 /// RFC 2046 §5.1.1: a boundary does not end in white space, which transport may add.

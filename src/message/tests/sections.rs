@@ -138,6 +138,16 @@ fn parts_without_a_blank_line() {
 }
 
 #[test]
+fn one_broken_line_does_not_end_a_header() {
+    let header = "Return-Path <a@x>\nSubject: s\nanother broken one\nFrom: a@x\n\n";
+    assert_sections(
+        &format!("{header}body\n"),
+        &[(&[], Which::Header, Some(header)), (&[], Which::Text, Some("body\n"))],
+    );
+    assert_sections("no header\nat 12:00\n", &[(&[], Which::Text, Some("no header\nat 12:00\n"))]);
+}
+
+#[test]
 fn multiparts_without_parts_are_text() {
     for message in [
         "Content-Type: multipart/mixed; boundary=never\n\nreadable\n",
