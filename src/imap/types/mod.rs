@@ -25,5 +25,6 @@ pub use fetch::{
 };
 pub use flags::{FlagList, Keyword, SystemFlags};
 pub use list::{List, ListReturn, ListSelect, SpecialUse, StatusItems};
+pub(crate) use mailbox::decode as decode_mailbox;
 pub use mailbox::{DELIMITER, INBOX, MailboxName, MailboxNameError};
 pub use search::{DateField, DateTest, ModSeqEntry, Search, SearchKey, SearchReturn};
