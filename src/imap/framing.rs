@@ -405,5 +405,4 @@ fn announcement(line: &[u8]) -> Option<Announcement> {
 }
 
 #[cfg(test)]
-#[path = "framing_tests.rs"]
 mod tests;

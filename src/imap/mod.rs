@@ -6,10 +6,12 @@
 //! | [`parse`] | one whole command to [`types::Command`] |
 //! | [`types`] | what a command says, apart from how it is spelled |
 //! | [`sequence`] | sequence sets, asked for and resolved |
-//! | [`write`] | the primitives of responses |
+//! | [`mod@write`] | the primitives of responses |
 //! | [`utf7`] | mailbox names on the wire before `ENABLE IMAP4rev2` |
+//! | `chars` | character classes |
 //! | [`limits`] | every bound of the above, with its reason |
 
+mod chars;
 pub mod framing;
 pub mod limits;
 pub mod parse;

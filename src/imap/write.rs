@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::chars::Class;
 use super::types::{Dialect, InternalDate, Keyword, SystemFlags};
 use super::utf7;
 
@@ -92,9 +93,7 @@ fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// An atom where the bytes allow it, otherwise as [`quoted_or_literal`]. The word NIL is quoted.
 pub fn astring(out: &mut Vec<u8>, bytes: &[u8]) {
-    let is_atom =
-        !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\".contains(b));
-    if is_atom && !bytes.eq_ignore_ascii_case(b"NIL") {
+    if !bytes.is_empty() && Class::ASTRING.has_all(bytes) && !bytes.eq_ignore_ascii_case(b"NIL") {
         out.extend_from_slice(bytes);
     } else {
         quoted_or_literal(out, bytes);

@@ -3,47 +3,10 @@
 use std::borrow::Cow;
 
 use super::error::{ParseErrorKind, Parsed, Syntax};
+use crate::imap::chars::Class;
 use crate::imap::sequence::SequenceSet;
 use crate::imap::types::{Dialect, MailboxName};
 use crate::store::ModSeq;
-
-/// ATOM-CHAR
-const ATOM: u8 = 1;
-/// ASTRING-CHAR: ATOM-CHAR and `]`
-const ASTRING: u8 = 2;
-/// list-char: ASTRING-CHAR, `%` and `*`
-const LIST: u8 = 4;
-/// Stands for itself in a quoted string. 8-bit bytes do: IMAP4rev2 allows UTF-8, and rev1 clients send it.
-const QUOTED: u8 = 8;
-/// Letters, digits, `.` and `-`: names of items and options
-const WORD: u8 = 16;
-
-static CLASSES: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let c = byte as u8;
-        if c > b' ' && c < 0x7f && !matches!(c, b'(' | b')' | b'{' | b'"' | b'\\') {
-            table[byte] |= LIST;
-            if !matches!(c, b'%' | b'*') {
-                table[byte] |= ASTRING;
-                if c != b']' {
-                    table[byte] |= ATOM;
-                }
-            }
-        }
-        if !matches!(c, 0 | b'\r' | b'\n' | b'"' | b'\\') {
-            table[byte] |= QUOTED;
-        }
-        if c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-') {
-            table[byte] |= WORD;
-        }
-        byte += 1;
-    }
-    table
-}
 
 /// The longest word of the grammar fits (`HEADER.FIELDS.NOT`, `SAVEDATESUPPORTED`).
 const MAX_WORD: usize = 20;
@@ -136,11 +99,8 @@ impl<'a> Reader<'a> {
         if self.is_at_end() { Ok(()) } else { self.expected("the end of the command") }
     }
 
-    fn take_class(&mut self, class: u8) -> &'a [u8] {
-        let rest = self.rest();
-        let length =
-            rest.iter().position(|byte| CLASSES[usize::from(*byte)] & class == 0).unwrap_or(rest.len());
-        self.take(length)
+    fn take_class(&mut self, class: Class) -> &'a [u8] {
+        self.take(class.span(self.rest()))
     }
 
     /// Reads bytes that are known to be there; at most what is left.
@@ -159,12 +119,12 @@ impl<'a> Reader<'a> {
 
     /// The name of a command, item or option, in capitals. Empty when none comes next.
     pub fn word(&mut self) -> Upper {
-        Upper::new(self.take_class(WORD))
+        Upper::new(self.take_class(Class::WORD))
     }
 
     pub fn atom(&mut self, what: &'static str) -> Parsed<&'a str> {
         let start = self.at;
-        match std::str::from_utf8(self.take_class(ATOM)) {
+        match std::str::from_utf8(self.take_class(Class::ATOM)) {
             Ok(atom) if !atom.is_empty() => Ok(atom),
             _ => Err(Syntax { kind: ParseErrorKind::Expected(what), at: start }),
         }
@@ -172,15 +132,15 @@ impl<'a> Reader<'a> {
 
     /// A string or an atom that may hold `]`.
     pub fn astring(&mut self, what: &'static str) -> Parsed<Cow<'a, [u8]>> {
-        self.string_or_class(ASTRING, what)
+        self.string_or_class(Class::ASTRING, what)
     }
 
     /// A LIST pattern, undecoded.
     pub fn list_mailbox(&mut self) -> Parsed<Cow<'a, [u8]>> {
-        self.string_or_class(LIST, "a pattern")
+        self.string_or_class(Class::LIST, "a pattern")
     }
 
-    fn string_or_class(&mut self, class: u8, what: &'static str) -> Parsed<Cow<'a, [u8]>> {
+    fn string_or_class(&mut self, class: Class, what: &'static str) -> Parsed<Cow<'a, [u8]>> {
         match self.peek() {
             Some(b'"' | b'{') => self.string(what),
             _ => match self.take_class(class) {
@@ -212,7 +172,7 @@ impl<'a> Reader<'a> {
 
     fn quoted(&mut self) -> Parsed<Cow<'a, [u8]>> {
         self.byte(b'"', "a quoted string")?;
-        let plain = self.take_class(QUOTED);
+        let plain = self.take_class(Class::QUOTED);
         if self.accept(b'"') {
             return Ok(Cow::Borrowed(plain));
         }
@@ -228,7 +188,7 @@ impl<'a> Reader<'a> {
                 _ => return self.expected("a closing quote"),
             }
             self.at += 2;
-            text.extend_from_slice(self.take_class(QUOTED));
+            text.extend_from_slice(self.take_class(Class::QUOTED));
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::{Fetch, FlagList, InternalDate, List, MailboxName, Search, SequenceSet, SpecialUse, StatusItems};
+use crate::imap::chars::Class;
 use crate::imap::limits::MAX_TAG;
 use crate::store::ModSeq;
 use crate::sys::Secret;
@@ -31,17 +32,13 @@ pub struct Tag<'a>(&'a str);
 impl<'a> Tag<'a> {
     /// Checks a tag.
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        let valid = !bytes.is_empty() && bytes.len() <= MAX_TAG && bytes.iter().all(|b| is_tag_byte(*b));
+        let valid = !bytes.is_empty() && bytes.len() <= MAX_TAG && Class::TAG.has_all(bytes);
         if valid { std::str::from_utf8(bytes).ok().map(Tag) } else { None }
     }
 
     pub fn as_str(self) -> &'a str {
         self.0
     }
-}
-
-fn is_tag_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"(){%*\"\\+".contains(&byte)
 }
 
 impl fmt::Debug for Tag<'_> {

@@ -118,6 +118,10 @@ pub struct HeaderFields {
 
 impl HeaderFields {
     pub fn push(&mut self, name: &[u8]) {
+        if self.ends.is_empty() {
+            // What most clients ask for fits, in one allocation.
+            self.bytes.reserve(128);
+        }
         self.bytes.extend_from_slice(name);
         self.ends.push(self.bytes.len() as u32);
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::bits::bit_set;
+use crate::imap::chars::Class;
 use crate::imap::limits::MAX_KEYWORD;
 
 bit_set! {
@@ -45,18 +46,13 @@ pub struct Keyword<'a>(&'a str);
 impl<'a> Keyword<'a> {
     /// The keyword with this name; `None` when it is no atom or too long.
     pub fn new(name: &'a str) -> Option<Self> {
-        let valid = !name.is_empty() && name.len() <= MAX_KEYWORD && name.bytes().all(is_keyword_byte);
+        let valid = !name.is_empty() && name.len() <= MAX_KEYWORD && Class::ATOM.has_all(name.as_bytes());
         valid.then_some(Keyword(name))
     }
 
     pub fn as_str(self) -> &'a str {
         self.0
     }
-}
-
-/// ATOM-CHAR of RFC 9051 §9.
-fn is_keyword_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"(){%*\"\\]".contains(&byte)
 }
 
 impl PartialEq for Keyword<'_> {

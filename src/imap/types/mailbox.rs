@@ -112,6 +112,9 @@ fn into_utf8(wire: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
 
 /// RFC 9051 §5.1 and RFC 5198 §2: no controls (C0, DEL, C1), no line or paragraph separator.
 fn has_control(name: &str) -> bool {
+    if name.is_ascii() {
+        return name.bytes().any(|byte| byte.is_ascii_control());
+    }
     name.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
 }
 

@@ -1,6 +1,6 @@
 //! What commands say, apart from how they are spelled.
 //!
-//! A [`Command`] borrows from the bytes of its command. What outlives the call that parsed it (a FETCH or STORE that
+//! A [`Command`] borrows from the bytes of its command. What outlives the call that parsed it (a FETCH that
 //! is suspended) owns its data: [`Fetch`], [`SequenceSet`]. Values that the grammar restricts are made only by
 //! checked constructors. One file per command family.
 
