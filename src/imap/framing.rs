@@ -105,7 +105,7 @@ pub enum Frame<'i> {
     /// Bytes of a streamed literal. The last of them have `left` = 0 and come even when the literal is empty.
     Data { bytes: &'i [u8], left: u64 },
     /// The command cannot be read and is being skipped. `head` is how it begins, enough for
-    /// [`tag_of`](super::parse::tag_of).
+    /// [`tag_of`](super::parse::tag_of); after a streamed message, how the line goes on (the tag came before).
     Error { error: FrameError, head: SmallVec<[u8; 32]> },
     /// No way to find the next command: the connection must be closed.
     Broken,
@@ -230,55 +230,60 @@ impl Framer {
         let mut consumed = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
-            match &mut self.state {
+            let (taken, frame) = match self.state {
                 State::Line => {
                     let framed = self.line(rest, announcements);
-                    return Framed { consumed: consumed + framed.consumed, ..framed };
+                    (framed.consumed, Some(framed.frame))
                 }
-                State::Stream { left } => {
-                    let bytes = take(rest, left);
-                    let (left, consumed) = (*left, consumed + bytes.len());
-                    if left > 0 && bytes.is_empty() {
-                        return Framed { consumed, frame: Frame::Incomplete };
-                    }
-                    if left == 0 {
-                        self.state = State::Line;
-                    }
-                    return Framed { consumed, frame: Frame::Data { bytes, left } };
+                State::Decide(_) => {
+                    self.refuse();
+                    (0, None)
                 }
-                State::Gather { left } => {
-                    let bytes = take(rest, left);
-                    let is_whole = *left == 0;
-                    self.gathered.extend_from_slice(bytes);
-                    consumed += bytes.len();
-                    if !is_whole {
-                        return Framed { consumed, frame: Frame::Incomplete };
-                    }
-                    self.state = State::Line;
-                }
-                State::Skip { left } => {
-                    consumed += take(rest, left).len();
-                    if *left > 0 {
-                        return Framed { consumed, frame: Frame::Incomplete };
-                    }
-                    self.state = State::SkipLine { tail: Tail::new() };
-                }
-                State::SkipLine { tail } => match memchr(b'\n', rest) {
-                    Some(end) => {
-                        extend_tail(tail, rest.get(..end).unwrap_or_default());
-                        consumed += end + 1;
-                        let last = announcement(without_cr(tail));
-                        self.state = self.after_skipped_line(last);
-                    }
-                    None => {
-                        extend_tail(tail, rest);
-                        return Framed { consumed: input.len(), frame: Frame::Incomplete };
-                    }
-                },
-                State::Decide(_) => self.refuse(),
-                State::Broken => return Framed { consumed: input.len(), frame: Frame::Broken },
+                State::Gather { left } => self.gather(rest, left),
+                State::Stream { left } => self.hand_on(rest, left),
+                State::Skip { left } => self.skip_literal(rest, left),
+                State::SkipLine { .. } => self.skip_line(rest),
+                State::Broken => (rest.len(), Some(Frame::Broken)),
+            };
+            consumed += taken;
+            if let Some(frame) = frame {
+                return Framed { consumed, frame };
             }
         }
+    }
+
+    fn gather<'i>(&mut self, input: &'i [u8], mut left: u64) -> (usize, Option<Frame<'i>>) {
+        let bytes = take(input, &mut left);
+        self.gathered.extend_from_slice(bytes);
+        self.state = if left == 0 { State::Line } else { State::Gather { left } };
+        (bytes.len(), (left > 0).then_some(Frame::Incomplete))
+    }
+
+    fn hand_on<'i>(&mut self, input: &'i [u8], mut left: u64) -> (usize, Option<Frame<'i>>) {
+        let bytes = take(input, &mut left);
+        if left > 0 && bytes.is_empty() {
+            return (0, Some(Frame::Incomplete));
+        }
+        self.state = if left == 0 { State::Line } else { State::Stream { left } };
+        (bytes.len(), Some(Frame::Data { bytes, left }))
+    }
+
+    fn skip_literal<'i>(&mut self, input: &'i [u8], mut left: u64) -> (usize, Option<Frame<'i>>) {
+        let bytes = take(input, &mut left);
+        self.state = if left == 0 { State::SkipLine { tail: Tail::new() } } else { State::Skip { left } };
+        (bytes.len(), (left > 0).then_some(Frame::Incomplete))
+    }
+
+    fn skip_line<'i>(&mut self, input: &'i [u8]) -> (usize, Option<Frame<'i>>) {
+        let State::SkipLine { tail } = &mut self.state else { return (0, None) };
+        let Some(end) = memchr(b'\n', input) else {
+            extend_tail(tail, input);
+            return (input.len(), Some(Frame::Incomplete));
+        };
+        extend_tail(tail, input.get(..end).unwrap_or_default());
+        let last = announcement(without_cr(tail));
+        self.state = self.after_skipped_line(last);
+        (end + 1, None)
     }
 
     /// Looks for a line end. The line is consumed with its end, or not at all.
