@@ -163,6 +163,12 @@ pub trait Protocol: Send + Sync {
 
     /// What a client is told when every worker is full.
     fn refusal(&self) -> Vec<u8>;
+
+    /// Takes over options that a refresh (SIGHUP) can change.
+    fn refresh(&self) {}
+
+    /// The last session is gone and the process ends: brings to disk what was deferred.
+    fn finish(&self) {}
 }
 
 /// Wakes parked sessions; the worker implements it, the notify room calls it.

@@ -1,11 +1,21 @@
 //! System calls, each wrapped once; the only room with `unsafe`.
 
 mod blocking;
+mod child;
+mod fork;
 mod lock;
 mod read;
 mod secret;
+mod shared;
+mod signals;
+mod socket;
 
 pub use blocking::{about_to_block, on_blocking};
+pub use child::{confine_child, exit_now, raise_descriptor_limit};
+pub use fork::{Fork, ForkError, fork, thread_count};
 pub use lock::{LockMode, OfdLock};
 pub use read::{map, read_at};
 pub use secret::Secret;
+pub use shared::SharedWords;
+pub use signals::{Signals, SignalsBlocked};
+pub use socket::{accept, listen};

@@ -1,0 +1,58 @@
+//! The engine without mail: a master, its workers, and a protocol that echoes lines.
+//!
+//! `echo PROC_DIR [workers=N] [threads=N] [sessions=N] [login=SECONDS] [idle=SECONDS]` prints its port and serves
+//! until SIGTERM. The tests of the engine and measurements use it.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heliograph::master::{self, Listen, Plan};
+use heliograph::worker::TimeLimits;
+
+#[path = "../tests/echo/mod.rs"]
+mod echo;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::init();
+    let mut arguments = std::env::args().skip(1);
+    let proc_dir = PathBuf::from(arguments.next().ok_or("name the directory for sockets")?);
+    let options: HashMap<String, u64> = arguments
+        .filter_map(|argument| {
+            let (name, value) = argument.split_once('=')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        })
+        .collect();
+    let option = |name: &str, default: u64| options.get(name).copied().unwrap_or(default);
+    let plan = Plan {
+        base: proc_dir.clone(),
+        proc_dir,
+        listeners: vec![Listen {
+            address: ([127, 0, 0, 1], option("port", 0) as u16).into(),
+            option: "service.imap.port",
+        }],
+        workers: option("workers", 2) as usize,
+        threads: option("threads", 250) as usize,
+        sessions: option("sessions", 4000) as usize,
+        limits: TimeLimits {
+            login: Duration::from_secs(option("login", 3600)),
+            idle: Duration::from_secs(option("idle", 3600)),
+        },
+        autorestart: true,
+        autorestart_window: Duration::from_secs(600),
+        protocol: Box::new(|context| Ok(Arc::new(echo::Echo { hub: context.hub }))),
+        auth_link: Box::new(|_| Box::new(echo::auth::FakeAuth::new())),
+        auth: Arc::new(|listener| {
+            listener.accept()?;
+            Ok(())
+        }),
+        reopen_logs: Box::new(|| ()),
+        bound: Box::new(|addresses| println!("{}", addresses[0])),
+    };
+    Ok(master::run(&plan)?)
+}

@@ -1,0 +1,171 @@
+//! What runs in a process that the master has forked.
+
+use std::ffi::CString;
+use std::io::PipeReader;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use crate::sys::{self, Signals, SignalsBlocked};
+use crate::worker::{self, Worker};
+
+use super::limits::GOODBYE_TIME;
+use super::{Plan, Shared};
+
+/// Exit code of a child that cannot start or go on.
+const EXIT_FAILED: i32 = 1;
+
+/// What a child does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Auth,
+    Worker(usize),
+}
+
+impl Role {
+    pub fn name(self) -> String {
+        match self {
+            Role::Auth => "auth".to_owned(),
+            Role::Worker(index) => format!("worker {index}"),
+        }
+    }
+}
+
+/// What a child inherits besides the plan.
+pub struct Inheritance {
+    pub role: Role,
+    pub parent: Pid,
+    /// Ends when the master does.
+    pub lifeline: PipeReader,
+    /// Signals stay away until the child listens.
+    pub blocked: SignalsBlocked,
+}
+
+/// The life of a child; its exit code.
+pub fn live(plan: &Plan, shared: &Shared, inheritance: Inheritance) -> i32 {
+    let Inheritance { role, parent, lifeline, blocked } = inheritance;
+    let name = CString::new(role.name()).unwrap_or_default();
+    if let Err(error) = sys::confine_child(parent, &name) {
+        log::error!(role = role.name().as_str(), error:% = error; "cannot tie the process to its master");
+        return EXIT_FAILED;
+    }
+    log_panics();
+    // SIGINT comes from the terminal to all processes at once; the master decides what it means.
+    let signals = match Signals::listen(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::error!(role = role.name().as_str(), error:% = error; "cannot listen to signals");
+            return EXIT_FAILED;
+        }
+    };
+    drop(blocked);
+    let attention = Attention { signals, lifeline, plan };
+    match role {
+        Role::Auth => live_as_auth(plan, shared, attention),
+        Role::Worker(index) => live_as_worker(plan, shared, index, attention),
+    }
+}
+
+fn live_as_worker(plan: &Plan, shared: &Shared, index: usize, mut attention: Attention<'_>) -> i32 {
+    let worker = match start_worker(plan, shared, index) {
+        Ok(worker) => worker,
+        Err(error) => {
+            log::error!(worker = index, error:% = error; "worker cannot start");
+            return EXIT_FAILED;
+        }
+    };
+    attention.until_stop(|| worker.refresh());
+    worker.stop(GOODBYE_TIME);
+    0
+}
+
+fn start_worker(plan: &Plan, shared: &Shared, index: usize) -> Result<Worker, Box<dyn std::error::Error>> {
+    let listeners = shared.listeners.iter().map(|listener| listener.try_clone()).collect::<Result<_, _>>()?;
+    let notify = shared.bus.endpoint(index).ok_or("no notify socket for this worker")?;
+    shared.board.start(index, Pid::this().as_raw().unsigned_abs());
+    Ok(Worker::start(worker::Parts {
+        index,
+        threads: plan.threads,
+        sessions: plan.sessions,
+        limits: plan.limits,
+        listeners,
+        board: Arc::clone(&shared.board),
+        notify,
+        auth: (plan.auth_link)(&shared.auth_path),
+        protocol: plan.protocol.as_ref(),
+    })?)
+}
+
+/// The service has a thread, so that this one can wait for signals. It keeps nothing that a sudden end harms.
+fn live_as_auth(plan: &Plan, shared: &Shared, mut attention: Attention<'_>) -> i32 {
+    let started = shared.auth_listener.try_clone().and_then(|listener: UnixListener| {
+        let serve = Arc::clone(&plan.auth);
+        std::thread::Builder::new().name("auth".to_owned()).spawn(move || {
+            match serve(listener) {
+                Ok(()) => log::error!("the auth service ended"),
+                Err(error) => log::error!(error:% = error; "the auth service ended"),
+            }
+            sys::exit_now(EXIT_FAILED);
+        })
+    });
+    if let Err(error) = started {
+        log::error!(error:% = error; "cannot start the auth service");
+        return EXIT_FAILED;
+    }
+    attention.until_stop(|| ());
+    0
+}
+
+/// Signals and the master's life.
+struct Attention<'a> {
+    signals: Signals,
+    lifeline: PipeReader,
+    plan: &'a Plan,
+}
+
+impl Attention<'_> {
+    /// Obeys signals until one says stop, or the master is gone.
+    fn until_stop(&mut self, refresh: impl Fn()) {
+        loop {
+            if self.is_orphaned() {
+                return log::error!("the master is gone");
+            }
+            for signal in self.signals.take() {
+                match signal {
+                    SIGTERM => return,
+                    SIGHUP => refresh(),
+                    SIGUSR1 => (self.plan.reopen_logs)(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Waits for something to happen. Nothing is ever written to the lifeline: an event there is its end.
+    fn is_orphaned(&self) -> bool {
+        let mut watched = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) => watched[1].any().unwrap_or(true),
+            Err(Errno::EINTR) => false,
+            Err(_) => true,
+        }
+    }
+}
+
+/// A panic is one line of the log, like everything else.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        let place = info.location().map(|place| place.to_string()).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("");
+        log::error!(thread = thread.name().unwrap_or(""), place = place.as_str(), message = message; "panic");
+    }));
+}

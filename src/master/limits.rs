@@ -1,0 +1,23 @@
+//! Every number of this room, with its reason.
+
+use std::time::Duration;
+
+/// How long workers may take to say goodbye: the whole server ends within 5 seconds.
+pub const GOODBYE_TIME: Duration = Duration::from_secs(4);
+
+/// When children that have not ended are killed.
+pub const KILL_AFTER: Duration = Duration::from_millis(4700);
+
+/// Pause before a child that died is replaced; doubled with every failure in a row, up to the longest.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A child that has lived this long was well: the next failure counts as the first in a row.
+pub const WELL_AFTER: Duration = Duration::from_secs(10);
+
+/// Failures within `local.autorestart.timeout` after which a child is not started any more. Something is wrong
+/// that a restart does not mend.
+pub const GIVE_UP_AFTER: usize = 10;
+
+/// How long a new master waits for the children of one that was killed: they end by themselves.
+pub const PREDECESSOR_TIME: Duration = Duration::from_secs(6);

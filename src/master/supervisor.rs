@@ -1,0 +1,292 @@
+//! Keeps the children alive, and turns signals into actions.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::sys::{self, Fork, Signals, SignalsBlocked};
+
+use super::child::{self, Inheritance, Role};
+use super::limits::KILL_AFTER;
+use super::restart::{End, Restarts};
+use super::{Plan, ServeError, Shared};
+
+pub struct Supervisor<'a> {
+    plan: &'a Plan,
+    shared: Shared,
+    /// `None` only on the way into a child, which must not inherit the registration.
+    signals: Option<Signals>,
+    lifeline: Option<(PipeReader, PipeWriter)>,
+    children: Vec<Child>,
+    stop_since: Option<Instant>,
+}
+
+struct Child {
+    role: Role,
+    state: State,
+    restarts: Restarts,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Running {
+        pid: Pid,
+        since: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
+    /// Given up, or stopped.
+    Down,
+}
+
+impl<'a> Supervisor<'a> {
+    pub fn new(plan: &'a Plan, shared: Shared) -> Result<Self, ServeError> {
+        let signals =
+            Signals::listen(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD]).map_err(ServeError::Signals)?;
+        let lifeline = io::pipe().map_err(ServeError::Signals)?;
+        let now = Instant::now();
+        let child = |role| Child {
+            role,
+            state: State::Waiting { until: now },
+            restarts: Restarts::new(plan.autorestart_window),
+        };
+        let roles = std::iter::once(Role::Auth).chain((0..plan.workers).map(Role::Worker));
+        let children = roles.map(child).collect();
+        Ok(Supervisor {
+            plan,
+            shared,
+            signals: Some(signals),
+            lifeline: Some(lifeline),
+            children,
+            stop_since: None,
+        })
+    }
+
+    /// Serves until told to stop.
+    pub fn run(mut self) -> Result<(), ServeError> {
+        loop {
+            if self.stop_since.is_none() {
+                self.start_due()?;
+            }
+            if self.stop_since.is_some() && self.is_everybody_down() {
+                return Ok(());
+            }
+            if self.stop_since.is_none() && self.are_workers_given_up() {
+                self.stop();
+                self.reap_until_down();
+                return Err(ServeError::GaveUp);
+            }
+            self.wait();
+            self.obey_signals();
+            self.reap();
+            self.stop_rest();
+        }
+    }
+
+    fn obey_signals(&mut self) {
+        for signal in self.signals.as_mut().map(Signals::take).unwrap_or_default() {
+            match signal {
+                SIGTERM | SIGINT => self.stop(),
+                SIGHUP => {
+                    log::info!("refresh");
+                    self.signal_all(Signal::SIGHUP);
+                }
+                SIGUSR1 => {
+                    (self.plan.reopen_logs)();
+                    self.signal_all(Signal::SIGUSR1);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    // --- starting -------------------------------------------------------------------------------------------
+
+    fn start_due(&mut self) -> Result<(), ServeError> {
+        let now = Instant::now();
+        for index in 0..self.children.len() {
+            if matches!(self.children[index].state, State::Waiting { until } if until <= now) {
+                self.start(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, index: usize) -> Result<(), ServeError> {
+        let role = self.children[index].role;
+        let parent = Pid::this();
+        let blocked = SignalsBlocked::new().map_err(|error| ServeError::Signals(error.into()))?;
+        match sys::fork().map_err(ServeError::Fork)? {
+            Fork::Parent(pid) => {
+                drop(blocked);
+                log::info!(role = role.name().as_str(), pid = pid.as_raw(); "started");
+                self.children[index].state = State::Running { pid, since: Instant::now() };
+                Ok(())
+            }
+            Fork::Child => {
+                drop(self.signals.take());
+                let Some((lifeline, _)) = self.lifeline.take() else { sys::exit_now(1) };
+                let inheritance = Inheritance { role, parent, lifeline, blocked };
+                sys::exit_now(child::live(self.plan, &self.shared, inheritance))
+            }
+        }
+    }
+
+    // --- waiting --------------------------------------------------------------------------------------------
+
+    /// Sleeps until a signal comes or something is due.
+    fn wait(&self) {
+        let Some(signals) = &self.signals else { return };
+        let timeout = match self.next_due() {
+            None => PollTimeout::NONE,
+            Some(due) => {
+                let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut watched = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        if let Err(error) = poll(&mut watched, timeout)
+            && error != Errno::EINTR
+        {
+            log::error!(error:% = error; "cannot wait for signals");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        if let Some(since) = self.stop_since {
+            return Some(since + KILL_AFTER);
+        }
+        let due = |child: &Child| match child.state {
+            State::Waiting { until } => Some(until),
+            _ => None,
+        };
+        self.children.iter().filter_map(due).min()
+    }
+
+    fn reap(&mut self) {
+        let now = Instant::now();
+        for child in &mut self.children {
+            let State::Running { pid, since } = child.state else { continue };
+            let end = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => continue,
+                Ok(status) => end_of(status),
+                Err(_) => (End::Failed, "vanished".to_owned()),
+            };
+            if let Role::Worker(worker) = child.role {
+                self.shared.board.clear(worker);
+            }
+            child.state = State::Down;
+            if self.stop_since.is_none() {
+                child.replace(end, since, now, self.plan.autorestart);
+            }
+        }
+    }
+
+    // --- stopping -------------------------------------------------------------------------------------------
+
+    /// Workers first: their sessions may still wait for the auth process.
+    fn stop(&mut self) {
+        if self.stop_since.is_some() {
+            return;
+        }
+        log::info!("stopping");
+        self.stop_since = Some(Instant::now());
+        for child in &mut self.children {
+            match child.state {
+                State::Running { pid, .. } if child.role != Role::Auth => signal(pid, Signal::SIGTERM),
+                State::Running { .. } => {}
+                _ => child.state = State::Down,
+            }
+        }
+    }
+
+    /// Stops the auth process after the workers, and whoever has not obeyed in time.
+    fn stop_rest(&mut self) {
+        let Some(since) = self.stop_since else { return };
+        let is_late = since.elapsed() >= KILL_AFTER;
+        let are_workers_down = self.children.iter().all(|child| child.role == Role::Auth || child.is_down());
+        for child in &self.children {
+            let State::Running { pid, .. } = child.state else { continue };
+            if is_late {
+                log::error!(role = child.role.name().as_str(), pid = pid.as_raw(); "killed: did not stop in time");
+                signal(pid, Signal::SIGKILL);
+            } else if child.role == Role::Auth && are_workers_down {
+                signal(pid, Signal::SIGTERM);
+            }
+        }
+    }
+
+    fn reap_until_down(&mut self) {
+        while !self.is_everybody_down() {
+            self.wait();
+            self.obey_signals();
+            self.reap();
+            self.stop_rest();
+        }
+    }
+
+    fn is_everybody_down(&self) -> bool {
+        self.children.iter().all(Child::is_down)
+    }
+
+    fn are_workers_given_up(&self) -> bool {
+        self.children.iter().all(|child| child.role == Role::Auth || child.is_down())
+    }
+
+    fn signal_all(&self, which: Signal) {
+        for child in &self.children {
+            if let State::Running { pid, .. } = child.state {
+                signal(pid, which);
+            }
+        }
+    }
+}
+
+impl Child {
+    fn is_down(&self) -> bool {
+        matches!(self.state, State::Down)
+    }
+
+    /// Decides when a child that died is started again.
+    fn replace(&mut self, (end, cause): (End, String), since: Instant, now: Instant, autorestart: bool) {
+        let (role, cause) = (self.role.name(), cause.as_str());
+        let pause = if autorestart { self.restarts.pause(end, since, now) } else { None };
+        match pause {
+            Some(pause) => {
+                log::error!(role = role.as_str(), cause = cause, pause_ms = pause.as_millis() as u64; "died, will be replaced");
+                self.state = State::Waiting { until: now + pause };
+            }
+            None => {
+                log::error!(role = role.as_str(), cause = cause; "died, and is not started again; see local.autorestart")
+            }
+        }
+    }
+}
+
+fn end_of(status: WaitStatus) -> (End, String) {
+    match status {
+        WaitStatus::Signaled(_, signal @ (Signal::SIGKILL | Signal::SIGTERM), _) => {
+            (End::Killed, signal.to_string())
+        }
+        WaitStatus::Signaled(_, signal, _) => (End::Failed, signal.to_string()),
+        WaitStatus::Exited(_, 0) => (End::Killed, "told to stop".to_owned()),
+        WaitStatus::Exited(_, code) => (End::Failed, format!("exit {code}")),
+        other => (End::Failed, format!("{other:?}")),
+    }
+}
+
+/// A child that has ended but is not reaped yet takes signals without complaint.
+fn signal(pid: Pid, which: Signal) {
+    if let Err(error) = kill(pid, which) {
+        log::warn!(pid = pid.as_raw(), error:% = error; "cannot signal");
+    }
+}

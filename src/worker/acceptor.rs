@@ -1,0 +1,92 @@
+//! Accepting connections: one thread per listener, in a blocking `accept4` on the socket that all workers share.
+//!
+//! The kernel wakes waiting threads in turn, which spreads connections evenly; pollers that share the socket do
+//! not (one takes nearly all). A full worker stays away from the socket, so that the others get its share; when
+//! all are full, those that became so last stay to turn clients away.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use crate::session::Protocol;
+use crate::sys;
+
+use super::limits::{ACCEPT_PAUSE, FULL_TICK};
+use super::pool::Pool;
+use super::scoreboard::Scoreboard;
+
+pub struct Acceptor {
+    pub pool: Arc<Pool>,
+    pub protocol: Arc<dyn Protocol>,
+    pub listener: TcpListener,
+    pub board: Arc<Scoreboard>,
+    pub index: usize,
+}
+
+impl Acceptor {
+    /// Accepts until the worker stops.
+    pub fn work(self) {
+        let mut last_warning = None;
+        while !self.pool.is_stopping() {
+            let is_full = || self.board.should_wait(self.index) && !self.pool.is_stopping();
+            if is_full() {
+                self.pool.wait_for_end(FULL_TICK, is_full);
+                continue;
+            }
+            match sys::accept(&self.listener) {
+                Ok((stream, remote)) => self.receive(stream, remote),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => pause(&error, &mut last_warning),
+            }
+        }
+    }
+
+    fn receive(&self, stream: TcpStream, remote: SocketAddr) {
+        if self.pool.is_stopping() {
+            return;
+        }
+        if self.board.admit(self.index) {
+            self.pool.admit(stream, remote, self.protocol.as_ref());
+        } else {
+            log::warn!(peer:% = remote; "refused: all workers are full, see service.imap.maxsessions");
+            refuse(stream, &self.protocol.refusal());
+        }
+    }
+}
+
+/// A few bytes into an empty socket buffer: they fit, or the client is gone.
+fn refuse(mut stream: TcpStream, text: &[u8]) {
+    let _ = stream.write_all(text);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// The connection broke before it was accepted (accept(2) lists these for Linux): simply take the next one.
+fn is_the_clients(error: &io::Error) -> bool {
+    use Errno::*;
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
+        || error.raw_os_error().is_some_and(|code| {
+            matches!(
+                Errno::from_raw(code),
+                ENETDOWN
+                    | EPROTO
+                    | ENOPROTOOPT
+                    | EHOSTDOWN
+                    | ENONET
+                    | EHOSTUNREACH
+                    | EOPNOTSUPP
+                    | ENETUNREACH
+            )
+        })
+}
+
+/// Out of descriptors or memory: waiting is all that helps; a warning a minute says so.
+fn pause(error: &io::Error, last_warning: &mut Option<Instant>) {
+    if last_warning.is_none_or(|at: Instant| at.elapsed().as_secs() >= 60) {
+        log::error!(error:% = error; "cannot accept connections; raise the limit of open files or lower service.imap.maxsessions");
+        *last_warning = Some(Instant::now());
+    }
+    std::thread::sleep(ACCEPT_PAUSE);
+}

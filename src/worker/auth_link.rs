@@ -1,0 +1,23 @@
+//! How the worker asks the auth process, as far as it must know.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use crate::auth::{Reply, Request};
+
+/// A connection to the auth process that never blocks. `id` names the session that waits.
+pub trait AuthLink: Send {
+    /// Connects again when the connection is away and enough time has passed.
+    fn ensure_connected(&mut self, now: Instant) -> io::Result<()>;
+    /// What the poller watches; `None` while there is no connection.
+    fn as_raw_fd(&self) -> Option<RawFd>;
+    /// Queues a request.
+    fn submit(&mut self, id: u64, request: &Request, now: Instant);
+    /// Sends what the socket takes.
+    fn flush(&mut self);
+    /// Reads until the socket is empty.
+    fn on_readable(&mut self, replies: &mut Vec<(u64, Reply)>);
+    /// Answers for the auth process what has waited too long.
+    fn expire(&mut self, now: Instant, replies: &mut Vec<(u64, Reply)>);
+}

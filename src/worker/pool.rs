@@ -1,0 +1,377 @@
+//! What the threads of a worker share: the slots, the inbox of the poller, the connection to the auth process.
+//!
+//! Locks, none of them held while another is taken except as listed: a slot's connection → the free list, the
+//! answers, the inbox, the auth link (auth link → answers → inbox). A slot's connection is locked by the one
+//! thread that the slot's state lets run it, so that lock never waits.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token as Event};
+
+use crate::auth::{Reply, Request};
+use crate::notify::Hub;
+use crate::session::{Peer, Protocol, Token, Wake};
+
+use super::auth_link::AuthLink;
+use super::connection::{Connection, Outcome, TimeLimits};
+use super::inbox::Inbox;
+use super::roster::Roster;
+use super::scoreboard::{Counter, Scoreboard};
+use super::scratch::Scratch;
+use super::slot::{Flags, SlotState};
+use super::timer::Timer;
+use super::wheel::Tick;
+
+/// Names of what the poller watches besides sessions, whose names are `generation << 32 | slot`.
+pub const WAKER: Event = Event(usize::MAX);
+pub const NOTIFY: Event = Event(usize::MAX - 1);
+pub const AUTH: Event = Event(usize::MAX - 2);
+
+pub struct Slot {
+    pub state: SlotState,
+    pub timer: Timer,
+    connection: Mutex<Option<Box<Connection>>>,
+}
+
+pub struct Pool {
+    slots: Box<[Slot]>,
+    free: Mutex<Vec<u32>>,
+    pub inbox: Inbox,
+    pub roster: Roster,
+    registry: Registry,
+    auth: Mutex<Box<dyn AuthLink>>,
+    waiting_for_auth: AtomicUsize,
+    answers: Mutex<HashMap<Token, Reply>>,
+    hub: OnceLock<Arc<Hub>>,
+    board: Arc<Scoreboard>,
+    index: usize,
+    limits: TimeLimits,
+    started: Instant,
+    is_stopping: AtomicBool,
+    /// Signalled when a session ends, for acceptors and for `stop`; only if somebody waits.
+    ended: Condvar,
+    ended_lock: Mutex<()>,
+    ended_waiters: AtomicUsize,
+}
+
+/// What a pool is made of.
+pub struct Parts {
+    pub index: usize,
+    pub threads: usize,
+    /// Slots: the session limit and one more per listener (see [`Scoreboard::admit`]).
+    pub slots: usize,
+    pub limits: TimeLimits,
+    pub board: Arc<Scoreboard>,
+    pub auth: Box<dyn AuthLink>,
+}
+
+/// What became of a session's turn.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for something, or is over.
+    Done,
+    /// It has more to do and counts as queued: the caller must queue it.
+    Again,
+}
+
+impl Pool {
+    pub fn new(parts: Parts, registry: Registry, waker: mio::Waker) -> Self {
+        let slot = || Slot { state: SlotState::new(), timer: Timer::new(), connection: Mutex::default() };
+        Pool {
+            slots: std::iter::repeat_with(slot).take(parts.slots).collect(),
+            free: Mutex::new((0..parts.slots as u32).rev().collect()),
+            inbox: Inbox::new(waker),
+            roster: Roster::new(parts.threads),
+            registry,
+            auth: Mutex::new(parts.auth),
+            waiting_for_auth: AtomicUsize::new(0),
+            answers: Mutex::default(),
+            hub: OnceLock::new(),
+            board: parts.board,
+            index: parts.index,
+            limits: parts.limits,
+            started: Instant::now(),
+            is_stopping: AtomicBool::new(false),
+            ended: Condvar::new(),
+            ended_lock: Mutex::default(),
+            ended_waiters: AtomicUsize::new(0),
+        }
+    }
+
+    /// Watches the hub's socket. Called once, before the first session.
+    pub fn attach(&self, hub: Arc<Hub>) -> io::Result<()> {
+        self.watch_descriptor(hub.as_raw_fd(), NOTIFY)?;
+        let _ = self.hub.set(hub);
+        Ok(())
+    }
+
+    fn watch_descriptor(&self, fd: RawFd, event: Event) -> io::Result<()> {
+        self.registry.register(&mut SourceFd(&fd), event, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    pub fn slot(&self, index: u32) -> Option<&Slot> {
+        self.slots.get(index as usize)
+    }
+
+    pub fn tick_of(&self, now: Instant) -> Tick {
+        Tick::try_from(now.saturating_duration_since(self.started).as_secs()).unwrap_or(Tick::MAX - 1)
+    }
+
+    /// How long it is until the tick.
+    pub fn until(&self, tick: Tick) -> Duration {
+        (self.started + Duration::from_secs(tick.into())).saturating_duration_since(Instant::now())
+    }
+
+    // --- sessions begin -------------------------------------------------------------------------------------
+
+    /// Takes a connection in that the scoreboard has admitted.
+    pub fn admit(&self, stream: TcpStream, remote: SocketAddr, protocol: &dyn Protocol) {
+        let index = hold(&self.free).pop();
+        let Some((index, slot)) = index.and_then(|index| Some((index, self.slot(index)?))) else {
+            return self.board.leave(self.index);
+        };
+        if let Err(error) = self.occupy(index, slot, stream, remote, protocol) {
+            log::warn!(peer:% = remote, error:% = error; "connection dropped");
+            hold(&slot.connection).take();
+            self.release(index, slot);
+        }
+    }
+
+    /// The poller reports a new socket as writable at once: that is what starts the session.
+    fn occupy(
+        &self,
+        index: u32,
+        slot: &Slot,
+        stream: TcpStream,
+        remote: SocketAddr,
+        protocol: &dyn Protocol,
+    ) -> io::Result<()> {
+        let token = Token { slot: index, generation: slot.state.generation() };
+        let peer = Peer { remote, local: stream.local_addr()? };
+        let session = catch_unwind(AssertUnwindSafe(|| protocol.session(token, peer.clone())))
+            .map_err(|_| io::Error::other("the protocol panicked"))?;
+        let stream = mio::net::TcpStream::from_std(stream);
+        let mut place = hold(&slot.connection);
+        let connection = place.insert(Box::new(Connection::new(stream, session, peer, Instant::now())));
+        slot.state.occupy();
+        let event = Event(number(token) as usize);
+        self.registry.register(connection.stream(), event, Interest::READABLE | Interest::WRITABLE)?;
+        drop(place);
+        if self.is_stopping() && slot.state.notify_any(Flags::SHUTDOWN) {
+            self.inbox.push_ready(index);
+        }
+        Ok(())
+    }
+
+    // --- sessions run ---------------------------------------------------------------------------------------
+
+    /// Runs a queued session until it waits, ends, or lets others go first.
+    pub fn run(&self, index: u32, mut now: Instant, scratch: &mut Scratch) -> Turn {
+        let Some(slot) = self.slot(index) else { return Turn::Done };
+        let mut flags = slot.state.begin();
+        loop {
+            match self.turn(index, slot, flags, now, scratch) {
+                Outcome::Park => {}
+                Outcome::Ask(request) => self.ask(token(index, slot), &request, now),
+                Outcome::Yield => {
+                    slot.state.requeue(Flags::RESUME);
+                    return Turn::Again;
+                }
+                Outcome::Closed(reason) => {
+                    self.close(index, slot, reason, now);
+                    return Turn::Done;
+                }
+            }
+            if slot.state.end() {
+                return Turn::Done;
+            }
+            flags = slot.state.take_flags();
+            now = Instant::now();
+        }
+    }
+
+    fn turn(&self, index: u32, slot: &Slot, flags: Flags, now: Instant, scratch: &mut Scratch) -> Outcome {
+        let mut place = hold(&slot.connection);
+        let Some(connection) = place.as_mut() else { return Outcome::Park };
+        let reply =
+            flags.contains(Flags::AUTH).then(|| hold(&self.answers).remove(&token(index, slot))).flatten();
+        let run = AssertUnwindSafe(|| connection.run(flags, reply, now, self.limits, scratch));
+        let outcome = catch_unwind(run).unwrap_or_else(|_| {
+            self.board.increment(self.index, Counter::Panics);
+            Outcome::Closed(Some("internal error"))
+        });
+        if matches!(outcome, Outcome::Park | Outcome::Ask(_)) {
+            let deadline = connection.deadline(self.limits);
+            if slot.timer.set(self.tick_of(deadline).saturating_add(1)) {
+                self.inbox.push_deadline(index);
+            }
+        }
+        outcome
+    }
+
+    // --- sessions end ---------------------------------------------------------------------------------------
+
+    /// Drops the connection; the socket leaves the poller by being closed.
+    fn close(&self, index: u32, slot: &Slot, reason: Option<&'static str>, now: Instant) {
+        let connection = hold(&slot.connection).take();
+        let was_waiting = connection.as_ref().is_some_and(|connection| connection.is_authenticating());
+        let token = token(index, slot);
+        // The session's own code runs here; a panic in it must not cost the slot.
+        let _ = catch_unwind(AssertUnwindSafe(move || {
+            if let Some(connection) = connection {
+                connection.log_close(reason, now);
+            }
+        }));
+        self.release(index, slot);
+        if was_waiting {
+            hold(&self.answers).remove(&token);
+        }
+    }
+
+    fn release(&self, index: u32, slot: &Slot) {
+        slot.timer.clear();
+        slot.state.vacate();
+        hold(&self.free).push(index);
+        self.board.leave(self.index);
+        if self.ended_waiters.load(SeqCst) > 0 {
+            let _guard = hold(&self.ended_lock);
+            self.ended.notify_all();
+        }
+    }
+
+    /// Waits until a session ends, at most this long, while `condition` holds.
+    pub fn wait_for_end(&self, limit: Duration, condition: impl Fn() -> bool) {
+        self.ended_waiters.fetch_add(1, SeqCst);
+        let guard = hold(&self.ended_lock);
+        if condition() {
+            drop(self.ended.wait_timeout(guard, limit));
+        }
+        self.ended_waiters.fetch_sub(1, SeqCst);
+    }
+
+    pub fn sessions(&self) -> u64 {
+        self.board.value(self.index, Counter::Sessions)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(SeqCst)
+    }
+
+    /// Tells every session to say goodbye; new ones are told at once.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, SeqCst);
+        let told =
+            |(index, slot): (usize, &Slot)| slot.state.notify_any(Flags::SHUTDOWN).then_some(index as u32);
+        self.inbox.push_all(self.slots.iter().enumerate().filter_map(told));
+    }
+
+    // --- the auth process -----------------------------------------------------------------------------------
+
+    pub fn is_waiting_for_auth(&self) -> bool {
+        self.waiting_for_auth.load(SeqCst) > 0
+    }
+
+    fn ask(&self, token: Token, request: &Request, now: Instant) {
+        let is_first = self.waiting_for_auth.fetch_add(1, SeqCst) == 0;
+        let mut link = hold(&self.auth);
+        link.submit(number(token), request, now);
+        self.connect_auth(link.as_mut(), now);
+        link.flush();
+        drop(link);
+        if is_first {
+            // A sleeping poller does not know yet that requests can expire.
+            self.inbox.wake();
+        }
+    }
+
+    /// A failure here is not the session's: its request expires, and the client hears `UNAVAILABLE`.
+    fn connect_auth(&self, link: &mut dyn AuthLink, now: Instant) {
+        let connected = link.ensure_connected(now);
+        if let (Ok(()), Some(fd)) = (connected, link.as_raw_fd()) {
+            // A descriptor that is watched already answers "exists"; a new one may have its number.
+            let _ = self.watch_descriptor(fd, AUTH);
+        }
+    }
+
+    /// The auth connection has something.
+    pub fn receive_answers(&self) {
+        let mut replies = Vec::new();
+        let mut link = hold(&self.auth);
+        link.on_readable(&mut replies);
+        link.flush();
+        drop(link);
+        self.deliver(replies);
+    }
+
+    /// Gives up on requests that have waited too long, and connects again if the connection is away.
+    pub fn expire_auth(&self, now: Instant) {
+        let mut replies = Vec::new();
+        let mut link = hold(&self.auth);
+        self.connect_auth(link.as_mut(), now);
+        link.flush();
+        link.expire(now, &mut replies);
+        drop(link);
+        self.deliver(replies);
+    }
+
+    fn deliver(&self, replies: Vec<(u64, Reply)>) {
+        for (id, reply) in replies {
+            self.waiting_for_auth.fetch_sub(1, SeqCst);
+            match reply {
+                Reply::Granted(_) => self.board.increment(self.index, Counter::GoodLogins),
+                Reply::Denied => self.board.increment(self.index, Counter::FailedLogins),
+                Reply::Unavailable => {}
+            }
+            let token = Token { slot: id as u32, generation: (id >> 32) as u32 };
+            let Some(slot) = self.slot(token.slot) else { continue };
+            // Under the lock that `close` takes after the slot changed generation: no answer is left behind.
+            let mut answers = hold(&self.answers);
+            if slot.state.generation() == token.generation {
+                answers.insert(token, reply);
+            }
+            drop(answers);
+            self.notify(token, Flags::AUTH);
+        }
+    }
+
+    // --- changes in mailboxes -------------------------------------------------------------------------------
+
+    pub fn receive_notifications(&self) {
+        if let Some(hub) = self.hub.get() {
+            hub.receive();
+        }
+    }
+
+    fn notify(&self, token: Token, news: Flags) {
+        if self.slot(token.slot).is_some_and(|slot| slot.state.notify(token.generation, news)) {
+            self.inbox.push_ready(token.slot);
+        }
+    }
+}
+
+impl Wake for Pool {
+    fn wake(&self, token: Token) {
+        self.notify(token, Flags::CHANGED);
+    }
+}
+
+fn token(index: u32, slot: &Slot) -> Token {
+    Token { slot: index, generation: slot.state.generation() }
+}
+
+fn number(token: Token) -> u64 {
+    u64::from(token.generation) << 32 | u64::from(token.slot)
+}
+
+/// Nothing that these locks protect is left half-changed by a panic: sessions are closed after one.
+fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,158 @@
+//! What the processes know of each other: counters in memory that the master shares with its children.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+
+use crate::sys::SharedWords;
+
+/// A number that a worker keeps; the names in brackets are those of the original's `imapstat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// The process, 0 when the worker is down.
+    Pid,
+    /// Sessions now [numCurrentConnections].
+    Sessions,
+    /// The most sessions at one time [maxConnections].
+    MaxSessions,
+    /// Connections accepted, ever [numConnections].
+    Accepted,
+    /// Connections turned away because every worker was full [numFailedConnections].
+    Refused,
+    /// When the process started, seconds since 1970 [currentStartTime].
+    StartTime,
+    /// When the last connection came, seconds since 1970 [lastConnectionTime].
+    LastConnection,
+    /// [numGoodLogins].
+    GoodLogins,
+    /// [numFailedLogins].
+    FailedLogins,
+    /// Sessions that ended in a panic.
+    Panics,
+}
+
+/// Words per worker: two cache lines, so that workers do not disturb each other.
+const STRIDE: usize = 16;
+
+/// One row of counters per worker.
+pub struct Scoreboard {
+    words: SharedWords,
+    sessions_per_worker: u64,
+}
+
+impl Scoreboard {
+    /// A board for workers `0..workers`, each with room for `sessions_per_worker` sessions.
+    pub fn new(workers: usize, sessions_per_worker: usize) -> Result<Self, Errno> {
+        let words = SharedWords::new(workers * STRIDE)?;
+        Ok(Scoreboard { words, sessions_per_worker: sessions_per_worker as u64 })
+    }
+
+    fn workers(&self) -> usize {
+        self.words.len() / STRIDE
+    }
+
+    fn word(&self, worker: usize, counter: Counter) -> &AtomicU64 {
+        &self.words[worker * STRIDE + counter as usize]
+    }
+
+    pub fn value(&self, worker: usize, counter: Counter) -> u64 {
+        self.word(worker, counter).load(SeqCst)
+    }
+
+    /// The sum over all workers.
+    pub fn total(&self, counter: Counter) -> u64 {
+        (0..self.workers()).map(|worker| self.value(worker, counter)).sum()
+    }
+
+    pub fn increment(&self, worker: usize, counter: Counter) {
+        self.word(worker, counter).fetch_add(1, SeqCst);
+    }
+
+    /// A worker is up, with no session.
+    pub fn start(&self, worker: usize, pid: u32) {
+        self.word(worker, Counter::Sessions).store(0, SeqCst);
+        self.word(worker, Counter::StartTime).store(unix_seconds(), SeqCst);
+        self.word(worker, Counter::Pid).store(u64::from(pid), SeqCst);
+    }
+
+    /// A worker has died, and its sessions with it.
+    pub fn clear(&self, worker: usize) {
+        self.word(worker, Counter::Pid).store(0, SeqCst);
+        self.word(worker, Counter::Sessions).store(0, SeqCst);
+    }
+
+    /// Counts a connection in, unless all workers together are full.
+    ///
+    /// The limit holds for the sum: a worker goes over its own share by one, per listener, when another's
+    /// session ended while its acceptor was waiting at the shared socket already.
+    pub fn admit(&self, worker: usize) -> bool {
+        let sessions = self.word(worker, Counter::Sessions).fetch_add(1, SeqCst) + 1;
+        if sessions > self.sessions_per_worker && self.total(Counter::Sessions) > self.capacity() {
+            self.word(worker, Counter::Sessions).fetch_sub(1, SeqCst);
+            self.increment(worker, Counter::Refused);
+            return false;
+        }
+        self.word(worker, Counter::MaxSessions).fetch_max(sessions, SeqCst);
+        self.increment(worker, Counter::Accepted);
+        self.word(worker, Counter::LastConnection).store(unix_seconds(), SeqCst);
+        true
+    }
+
+    /// Counts a session out.
+    pub fn leave(&self, worker: usize) {
+        self.word(worker, Counter::Sessions).fetch_sub(1, SeqCst);
+    }
+
+    /// Whether this worker should leave new connections to the others: it is full, and not all others are.
+    pub fn should_wait(&self, worker: usize) -> bool {
+        self.value(worker, Counter::Sessions) >= self.sessions_per_worker
+            && self.total(Counter::Sessions) < self.capacity()
+    }
+
+    /// Room for sessions in the workers that are up.
+    fn capacity(&self) -> u64 {
+        let up = (0..self.workers()).filter(|&worker| self.value(worker, Counter::Pid) != 0).count();
+        up as u64 * self.sessions_per_worker
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_only_when_all_are_full() {
+        let board = Scoreboard::new(2, 2).unwrap();
+        board.start(0, 100);
+        board.start(1, 101);
+        assert!(board.admit(0) && board.admit(0));
+        assert!(board.should_wait(0), "the other one has room");
+        assert!(board.admit(1) && board.admit(1));
+        assert!(!board.should_wait(0) && !board.should_wait(1), "somebody must refuse");
+        assert!(!board.admit(0) && !board.admit(1));
+        board.leave(1);
+        assert!(board.admit(0), "the sum counts");
+        assert!(!board.admit(1));
+        assert_eq!(board.total(Counter::Refused), 3);
+        assert_eq!(board.total(Counter::Accepted), 5);
+        assert_eq!(board.value(0, Counter::MaxSessions), 3);
+    }
+
+    #[test]
+    fn a_dead_worker_has_no_room() {
+        let board = Scoreboard::new(2, 1).unwrap();
+        board.start(0, 100);
+        board.start(1, 101);
+        assert!(board.admit(0) && board.admit(1));
+        board.clear(1);
+        assert!(!board.admit(0), "what is down serves nobody");
+        board.start(1, 102);
+        assert!(board.admit(1));
+    }
+}
