@@ -296,10 +296,10 @@ fn contradictions(imap: &ImapSettings, findings: &mut Vec<Finding>) {
             (true, Some(_)) => findings.push(Finding::WithoutTls { option }),
         }
     }
-    match imap.plaintext_min_cipher {
-        ..0 => findings.push(Finding::NoPasswords),
-        bits @ 1.. if !imap.ssl_enable && !imap.starttls => findings.push(Finding::NobodyCanLogIn(bits)),
-        _ => {}
+    if imap.plaintext_min_cipher < 0 {
+        findings.push(Finding::NoPasswords);
+    } else if imap.plaintext_min_cipher > 0 && !imap.ssl_enable && !imap.starttls {
+        findings.push(Finding::NobodyCanLogIn(imap.plaintext_min_cipher));
     }
     if imap.conn_limits.last().is_some_and(|limit| !limit.is_catch_all()) {
         findings.push(Finding::NoCatchAll);

@@ -1,0 +1,422 @@
+//! The auth process: many workers ask over a Unix socket, a few threads hash, one loop carries.
+//!
+//! The loop never waits for anything but the poller. A worker that does not read its answers is disconnected when
+//! too many are kept for it; what it asked is forgotten. Peers have to run under the same user id (`SO_PEERCRED`).
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use zeroize::Zeroize;
+
+use super::desk::{Asker, Desk, Job, Outbox, Verdict};
+use super::limits::{MAX_PEERS, MAX_UNSENT};
+use super::wire::{self, WireError};
+use crate::config::{AuthSettings, Base, Settings};
+
+const LISTENER: Token = Token(0);
+const VERDICTS: Token = Token(1);
+const STOP: Token = Token(2);
+/// Peers have this token or a higher one; none is used twice.
+const FIRST_PEER: usize = 3;
+
+/// Bytes read at once.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Stack of a hashing thread, in bytes; the memory of argon2 is on the heap.
+const HASHER_STACK: usize = 256 * 1024;
+
+/// What the auth process works with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The user file.
+    pub users: PathBuf,
+    pub settings: AuthSettings,
+}
+
+impl Options {
+    pub fn new(base: &Base, settings: &Settings) -> Self {
+        Options { users: base.users(), settings: settings.auth.clone() }
+    }
+}
+
+/// Answers questions until `stop` becomes readable or its other end is closed. To be called after `fork`, in a
+/// process of its own: it starts threads.
+///
+/// # Errors
+/// When the poller or a thread cannot be made, or the poller fails.
+pub fn serve(listener: UnixListener, options: Options, stop: &OwnedFd) -> io::Result<()> {
+    Service::new(listener, options, stop)?.run()
+}
+
+struct Service {
+    poll: Poll,
+    listener: mio::net::UnixListener,
+    desk: Desk,
+    peers: HashMap<usize, Peer>,
+    next_peer: usize,
+    jobs: Sender<Job>,
+    verdicts: Receiver<Verdict>,
+    out: Outbox,
+}
+
+struct Peer {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Service {
+    fn new(listener: UnixListener, options: Options, stop: &OwnedFd) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listener = mio::net::UnixListener::from_std(listener);
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&stop.as_raw_fd()), STOP, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(registry, VERDICTS)?);
+        let (jobs, verdicts) = hashers(&waker)?;
+        let desk = Desk::new(options.users, &options.settings)?;
+        let peers = HashMap::new();
+        Ok(Service {
+            poll,
+            listener,
+            desk,
+            peers,
+            next_peer: FIRST_PEER,
+            jobs,
+            verdicts,
+            out: Outbox::default(),
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        // Peers that connected before the listener was registered make no event.
+        self.accept();
+        loop {
+            let now = Instant::now();
+            let timeout = self.desk.next_due().map(|due| due.saturating_duration_since(now));
+            match self.poll.poll(&mut events, timeout.map(round_up)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let now = Instant::now();
+            for event in &events {
+                match event.token() {
+                    STOP => return Ok(()),
+                    LISTENER => self.accept(),
+                    VERDICTS => self.judge(now),
+                    Token(peer) => self.read(peer, now),
+                }
+            }
+            self.desk.advance(now, &mut self.out);
+            self.deliver();
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    log::error!(error:% = error; "auth socket: cannot accept");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: UnixStream) {
+        if let Some(fault) = fault_of(&stream, self.peers.len()) {
+            log::error!(fault; "auth socket: a connection was refused");
+            return;
+        }
+        let token = self.next_peer;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(token), interest) {
+            log::error!(error:% = error; "auth socket: cannot watch a connection");
+            return;
+        }
+        self.next_peer += 1;
+        self.peers.insert(token, Peer { stream, input: Vec::new(), output: Vec::new() });
+    }
+
+    fn judge(&mut self, now: Instant) {
+        for verdict in self.verdicts.try_iter() {
+            self.desk.judge(verdict, now, &mut self.out);
+        }
+    }
+
+    /// Takes a peer's questions, and writes what it did not take before.
+    fn read(&mut self, token: usize, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&token) else { return };
+        let desk = &mut self.desk;
+        let out = &mut self.out;
+        let result = peer.read(|id, request| desk.ask(Asker { peer: token, id }, request, now, out));
+        if let Err(error) = result.and_then(|()| peer.flush()) {
+            self.drop_peer(token, &error);
+        }
+    }
+
+    /// Hands jobs to the hashers and replies to the peers.
+    fn deliver(&mut self) {
+        for job in self.out.jobs.drain(..) {
+            // The hashers live as long as this end of the channel does.
+            let _ = self.jobs.send(job);
+        }
+        let mut touched = Vec::new();
+        for (asker, reply) in self.out.replies.drain(..) {
+            // A peer that has gone wants no answer.
+            let Some(peer) = self.peers.get_mut(&asker.peer) else { continue };
+            if peer.output.is_empty() {
+                touched.push(asker.peer);
+            }
+            wire::encode_reply(asker.id, &reply, &mut peer.output);
+        }
+        for token in touched {
+            if let Some(Err(error)) = self.peers.get_mut(&token).map(Peer::flush) {
+                self.drop_peer(token, &error);
+            }
+        }
+    }
+
+    fn drop_peer(&mut self, token: usize, error: &io::Error) {
+        if error.kind() != ErrorKind::UnexpectedEof {
+            log::warn!(error:% = error; "auth socket: a connection was closed");
+        }
+        self.peers.remove(&token);
+    }
+}
+
+impl Peer {
+    /// Reads until there is no more, and hands on every question that is complete.
+    fn read(&mut self, mut ask: impl FnMut(u64, super::Request)) -> io::Result<()> {
+        let mut buffer = [0; READ_SIZE];
+        let result = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.input.extend_from_slice(&buffer[..count]);
+                    if let Err(error) = take_questions(&mut self.input, &mut ask) {
+                        break Err(io::Error::new(ErrorKind::InvalidData, error));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        buffer.zeroize();
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.output.len() > MAX_UNSENT {
+            return Err(io::Error::other("too many answers were not read"));
+        }
+        Ok(())
+    }
+}
+
+/// Removes the complete frames from the front of the input. What remains is shorter than a frame.
+fn take_questions(input: &mut Vec<u8>, ask: &mut impl FnMut(u64, super::Request)) -> Result<(), WireError> {
+    let mut taken = 0;
+    while let Some((payload, length)) = wire::first_frame(&input[taken..])? {
+        let (id, request) = wire::decode_request(payload)?;
+        taken += length;
+        ask(id, request);
+    }
+    // Passwords do not stay behind in the spare part of the buffer.
+    let rest = input.len() - taken;
+    input.copy_within(taken.., 0);
+    input[rest..].zeroize();
+    input.truncate(rest);
+    Ok(())
+}
+
+/// Why a connection is not to be served.
+fn fault_of(stream: &UnixStream, peers: usize) -> Option<&'static str> {
+    match getsockopt(&stream.as_fd(), PeerCredentials) {
+        _ if peers >= MAX_PEERS => Some("too many connections"),
+        Ok(peer) if peer.uid() == nix::unistd::geteuid().as_raw() => None,
+        Ok(_) => Some("it belongs to another user"),
+        Err(_) => Some("its user cannot be found out"),
+    }
+}
+
+/// The poller counts in milliseconds: rounding down would make it spin.
+fn round_up(timeout: Duration) -> Duration {
+    timeout + Duration::from_millis(1)
+}
+
+/// One thread per processor; they end when the sender of jobs is dropped.
+fn hashers(waker: &Arc<Waker>) -> io::Result<(Sender<Job>, Receiver<Verdict>)> {
+    // Bounded by the number of questions that may wait.
+    let (jobs, job_queue) = unbounded::<Job>();
+    let (verdicts, verdict_queue) = unbounded();
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    for index in 0..count {
+        let (job_queue, verdicts, waker) = (job_queue.clone(), verdicts.clone(), Arc::clone(waker));
+        let hash = move || {
+            for job in job_queue {
+                let delivered = verdicts.send(job.run()).is_ok() && waker.wake().is_ok();
+                if !delivered {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name(format!("hash-{index}")).stack_size(HASHER_STACK).spawn(hash)?;
+    }
+    Ok((jobs, verdict_queue))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as Client;
+
+    use super::*;
+    use crate::auth::{Connection, Mechanism, Reply, Request, hash_password};
+    use crate::sys::Secret;
+
+    struct Scene {
+        dir: tempfile::TempDir,
+        stop: Option<OwnedFd>,
+        service: Option<thread::JoinHandle<io::Result<()>>>,
+    }
+
+    impl Scene {
+        fn new(users: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let users_path = dir.path().join("users");
+            std::fs::write(&users_path, users).unwrap();
+            let listener = UnixListener::bind(dir.path().join("auth")).unwrap();
+            let (theirs, ours) = nix::unistd::pipe().unwrap();
+            let settings =
+                AuthSettings { cache_size: 10, cache_ttl: Duration::from_secs(60), admins: vec![] };
+            let options = Options { users: users_path, settings };
+            let service = thread::spawn(move || serve(listener, options, &theirs));
+            Scene { dir, stop: Some(ours), service: Some(service) }
+        }
+
+        fn connect(&self) -> Connection {
+            let mut connection = Connection::new(self.dir.path().join("auth"));
+            connection.ensure_connected(Instant::now()).unwrap();
+            connection
+        }
+
+        fn stop(mut self) {
+            drop(self.stop.take());
+            self.service.take().unwrap().join().unwrap().unwrap();
+        }
+    }
+
+    fn ask(connection: &mut Connection, id: u64, name: &str, password: &str) {
+        let request = Request {
+            mechanism: Mechanism::Login,
+            authorization: None,
+            authentication: name.into(),
+            password: Secret::new(password.into()),
+            remote: [192, 0, 2, 1].into(),
+        };
+        connection.submit(id, &request, Instant::now());
+        connection.flush();
+    }
+
+    fn answers(connection: &mut Connection, count: usize) -> Vec<(u64, Reply)> {
+        let mut replies = Vec::new();
+        while replies.len() < count {
+            connection.flush();
+            connection.on_readable(&mut replies);
+            thread::sleep(Duration::from_millis(1));
+        }
+        replies
+    }
+
+    #[test]
+    fn workers_ask_and_hear() {
+        let users: String = ["ada", "grace"]
+            .map(|name| format!("{name}:{}\n", hash_password(name.as_bytes()).unwrap()))
+            .concat();
+        let scene = Scene::new(&users);
+        let mut workers = [scene.connect(), scene.connect()];
+        for worker in &mut workers {
+            ask(worker, 1, "ada", "ada");
+            ask(worker, 2, "ada", "grace");
+            ask(worker, 3, "nobody", "x");
+        }
+        for worker in &mut workers {
+            let mut replies = answers(worker, 3);
+            replies.sort_by_key(|(id, _)| *id);
+            let ada = Reply::Granted(crate::store::UserName::new("ada").unwrap());
+            assert_eq!(replies, [(1, ada), (2, Reply::Denied), (3, Reply::Denied)]);
+        }
+        scene.stop();
+    }
+
+    #[test]
+    fn a_peer_that_talks_nonsense_is_alone_in_its_trouble() {
+        let scene = Scene::new("ada:{PLAIN}secret\n");
+        let mut rude = Client::connect(scene.dir.path().join("auth")).unwrap();
+        rude.write_all(&[0xff; 100]).unwrap();
+        let mut silent = Client::connect(scene.dir.path().join("auth")).unwrap();
+        silent.write_all(&[0, 0, 0, 9, 1]).unwrap();
+        let mut worker = scene.connect();
+        ask(&mut worker, 1, "ada", "secret");
+        assert_eq!(answers(&mut worker, 1).len(), 1);
+        assert_eq!(rude.read(&mut [0; 1]).unwrap(), 0, "disconnected");
+        scene.stop();
+    }
+
+    #[test]
+    fn connections_are_bounded() {
+        let scene = Scene::new("ada:{PLAIN}secret\n");
+        let path = scene.dir.path().join("auth");
+        let kept: Vec<Client> = (0..MAX_PEERS).map(|_| Client::connect(&path).unwrap()).collect();
+        let mut refused = Client::connect(&path).unwrap();
+        assert_eq!(refused.read(&mut [0; 1]).unwrap(), 0);
+        drop(kept);
+        scene.stop();
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_dropped() {
+        let scene = Scene::new("ada:{PLAIN}secret\n");
+        let mut worker = scene.connect();
+        ask(&mut worker, 0, "ada", "secret");
+        answers(&mut worker, 1);
+        let mut deaf = Client::connect(scene.dir.path().join("auth")).unwrap();
+        let request = Request {
+            mechanism: Mechanism::Login,
+            authorization: None,
+            authentication: "ada".into(),
+            password: Secret::new(b"secret".to_vec()),
+            remote: [192, 0, 2, 1].into(),
+        };
+        let frame = wire::encode_request(1, &request);
+        let batch = frame.repeat(1000);
+        let dropped = (0..10_000).any(|_| deaf.write_all(&batch).is_err());
+        assert!(dropped, "answers are not kept without bound");
+        scene.stop();
+    }
+}
