@@ -2,8 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 /// Holds off other writers of a file, in this and other processes, until dropped. Readers need no lock.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ impl FileLock {
             .write(true)
             .mode(0o600)
             .open(with_suffix(path, ".lock"))?;
+        keep_owner(&file, path)?;
         file.lock()?;
         Ok(FileLock { _file: file })
     }
@@ -37,7 +40,7 @@ impl FileLock {
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let new = with_suffix(path, ".new");
     let _ = std::fs::remove_file(&new);
-    let result = write_synced(&new, bytes, mode).and_then(|()| std::fs::rename(&new, path));
+    let result = write_synced(&new, path, bytes, mode).and_then(|()| std::fs::rename(&new, path));
     if result.is_err() {
         let _ = std::fs::remove_file(&new);
     }
@@ -45,10 +48,22 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_parent(path)
 }
 
-fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
+fn write_synced(new: &Path, old: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(new)?;
+    keep_owner(&file, old)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// What root writes has to stay readable for the service user: it gets the owner of the file that it replaces,
+/// or of the directory.
+fn keep_owner(file: &File, path: &Path) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let parent = || std::fs::metadata(path.parent().filter(|parent| *parent != "").unwrap_or(Path::new(".")));
+    let model = std::fs::metadata(path).or_else(|_| parent())?;
+    std::os::unix::fs::fchown(file, Some(model.uid()), Some(model.gid()))
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -47,6 +47,11 @@ pub enum SetError {
 }
 
 impl Config {
+    /// A configuration without own values, to be written to `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Config { path, file: MsgConf::default() }
+    }
+
     /// Reads the configuration of a base.
     ///
     /// # Errors
