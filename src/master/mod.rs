@@ -8,6 +8,7 @@ mod child;
 mod limits;
 mod pid_file;
 mod restart;
+mod service;
 mod supervisor;
 
 use std::error::Error;
@@ -31,6 +32,7 @@ use pid_file::PidFile;
 use supervisor::Supervisor;
 
 pub use pid_file::PidFileError;
+pub use service::serve;
 
 /// All that the master needs to know, made from the settings.
 pub struct Plan {
@@ -107,6 +109,8 @@ pub enum ServeError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Fork(ForkError),
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
     #[error("no worker stays alive; the log says why")]
     GaveUp,
 }

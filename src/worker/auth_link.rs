@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::auth::{Reply, Request};
+use crate::auth::{Connection, Reply, Request};
 
 /// A connection to the auth process that never blocks. `id` names the session that waits.
 pub trait AuthLink: Send {
@@ -20,4 +20,30 @@ pub trait AuthLink: Send {
     fn on_readable(&mut self, replies: &mut Vec<(u64, Reply)>);
     /// Answers for the auth process what has waited too long.
     fn expire(&mut self, now: Instant, replies: &mut Vec<(u64, Reply)>);
+}
+
+impl AuthLink for Connection {
+    fn ensure_connected(&mut self, now: Instant) -> io::Result<()> {
+        Connection::ensure_connected(self, now)
+    }
+
+    fn as_raw_fd(&self) -> Option<RawFd> {
+        Connection::as_raw_fd(self)
+    }
+
+    fn submit(&mut self, id: u64, request: &Request, now: Instant) {
+        Connection::submit(self, id, request, now);
+    }
+
+    fn flush(&mut self) {
+        Connection::flush(self);
+    }
+
+    fn on_readable(&mut self, replies: &mut Vec<(u64, Reply)>) {
+        Connection::on_readable(self, replies);
+    }
+
+    fn expire(&mut self, now: Instant, replies: &mut Vec<(u64, Reply)>) {
+        Connection::expire(self, now, replies);
+    }
 }

@@ -1,0 +1,115 @@
+//! The IMAP service as a plan for the master: what the settings say, in the terms of the rooms below.
+
+use std::error::Error;
+use std::fs;
+use std::io::PipeWriter;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Base, FlagSync, Settings};
+use crate::imap::{self, Imap, Watcher};
+use crate::notify::Hub;
+use crate::session::{Protocol, Token};
+use crate::store::{self, MailboxId, Store, UserName};
+use crate::sys;
+use crate::worker::{AuthLink, TimeLimits, WorkerContext};
+use crate::{auth, config};
+
+use super::{Listen, Plan, ServeError, run};
+
+/// The greeting when `service.imap.banner` is unset.
+const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
+
+/// The file in `data/proc` that names the addresses that are listened on: `imap ADDRESS:PORT`, a line each.
+const LISTENERS: &str = "listeners";
+
+/// Serves IMAP on a base until SIGTERM or SIGINT. The process must have one thread.
+///
+/// # Errors
+/// When the server cannot start, or no worker stays alive.
+pub fn serve(base: &Base, settings: Settings) -> Result<(), ServeError> {
+    let partition = settings.partition(base);
+    store::begin_epoch(&partition)?;
+    run(&plan(base, settings, partition.clone()))?;
+    Ok(store::close_epoch(&partition)?)
+}
+
+fn plan(base: &Base, settings: Settings, partition: PathBuf) -> Plan {
+    let listen = |listener: config::Listener| Listen { address: listener.address, option: listener.option };
+    let proc_dir = base.proc_dir();
+    let auth_options = auth::Options::new(base, &settings);
+    Plan {
+        base: base.root().to_owned(),
+        listeners: settings.listeners().into_iter().map(listen).collect(),
+        workers: settings.imap.processes,
+        threads: settings.imap.max_threads,
+        sessions: settings.imap.max_sessions,
+        limits: TimeLimits { login: settings.imap.login_timeout, idle: settings.imap.idle_timeout },
+        autorestart: settings.watcher.restart,
+        autorestart_window: settings.watcher.give_up_within,
+        auth: Arc::new(move |listener| serve_auth(listener, auth_options.clone())),
+        auth_link: Box::new(|path: &Path| -> Box<dyn AuthLink> { Box::new(auth::Connection::new(path.to_owned())) }),
+        reopen_logs: Box::new(sys::reopen_logs),
+        bound: {
+            let path = proc_dir.join(LISTENERS);
+            Box::new(move |addresses| name_listeners(&path, addresses))
+        },
+        protocol: Box::new(move |context| open_imap(context, &settings, partition.clone())),
+        proc_dir,
+    }
+}
+
+/// The auth process runs until it is ended by a signal.
+fn serve_auth(listener: UnixListener, options: auth::Options) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (never, _open): (_, PipeWriter) = std::io::pipe()?;
+    Ok(auth::serve(listener, options, &OwnedFd::from(never))?)
+}
+
+fn open_imap(
+    context: WorkerContext,
+    settings: &Settings,
+    partition: PathBuf,
+) -> Result<Arc<dyn Protocol>, Box<dyn Error + Send + Sync>> {
+    let mut options = store::Options::new(partition);
+    options.max_message = settings.imap.append_limit.min(store::limits::MAX_MESSAGE);
+    options.flag_sync = match settings.store.flag_sync {
+        FlagSync::Deferred => store::FlagSync::Deferred,
+        FlagSync::Immediate => store::FlagSync::Immediate,
+    };
+    let append_limit = options.max_message;
+    let store = Arc::new(Store::open(options, context.hub.clone())?);
+    let settings = imap::Settings {
+        banner: settings.imap.banner.clone().unwrap_or_else(|| DEFAULT_BANNER.to_owned()),
+        host: settings.server_name.clone().unwrap_or_else(host_name),
+        append_limit,
+        idle: settings.idle_obstacle().is_none(),
+    };
+    Ok(Arc::new(Imap::new(store, Box::new(Ears(context.hub)), settings)))
+}
+
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Sessions hear of changes through the hub.
+struct Ears(Arc<Hub>);
+
+impl Watcher for Ears {
+    fn watch(&self, user: &UserName, mailbox: MailboxId, token: Token) -> Box<dyn Send> {
+        Box::new(self.0.watch(self.0.key(user, mailbox), token))
+    }
+}
+
+/// Programs that start the server on port 0 find the port here.
+fn name_listeners(path: &Path, addresses: &[SocketAddr]) {
+    let lines: String = addresses.iter().map(|address| format!("imap {address}\n")).collect();
+    let temporary = path.with_extension("new");
+    let written = fs::write(&temporary, lines).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        log::warn!(file = path.display().to_string(), error:% = error; "cannot write the list of listeners");
+    }
+}
