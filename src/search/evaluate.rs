@@ -1,0 +1,156 @@
+//! Carries a program out, a slice at a time.
+
+use super::program::{Cost, Program, Test};
+use crate::message::{self, Parts, Which};
+use crate::store::{Message, Result, Selected, Uid, UidSet};
+
+/// Messages that are looked up at once.
+const BATCH: usize = 256;
+
+/// A search on its way.
+pub struct Search {
+    program: Program,
+    /// The first UID that is not in a batch yet; `None` after the last.
+    next: Option<Uid>,
+    /// In reverse order.
+    batch: Vec<Message>,
+    found: UidSet,
+    /// Stop at the first message.
+    only_first: bool,
+}
+
+impl Search {
+    /// `only_first` for a caller that wants to know nothing but the smallest UID.
+    pub fn new(program: Program, only_first: bool) -> Self {
+        Search { next: program.within.first(), program, batch: Vec::new(), found: UidSet::new(), only_first }
+    }
+
+    /// What was found, once [`run`](Self::run) says that all is looked at.
+    pub fn take_found(&mut self) -> UidSet {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Goes on until all is looked at (true) or `is_over` says to stop for now (false). It is asked after every
+    /// message that may have to be read, otherwise after every batch.
+    pub fn run(&mut self, mailbox: &Selected, is_over: impl Fn() -> bool) -> Result<bool> {
+        if self.program.is_set() {
+            self.found = std::mem::take(&mut self.program.within);
+            return Ok(true);
+        }
+        let is_cheap = self.program.test.cost() == Cost::Memory;
+        let mut reader = Reader::new(mailbox);
+        loop {
+            let Some(message) = self.batch.pop() else {
+                if self.next.is_none() {
+                    return Ok(true);
+                }
+                if is_over() {
+                    return Ok(false);
+                }
+                self.load(mailbox)?;
+                continue;
+            };
+            if reader.meets(&self.program.test, &message)? {
+                self.found.push(message.uid);
+                if self.only_first {
+                    return Ok(true);
+                }
+            }
+            if !is_cheap && is_over() {
+                return Ok(self.batch.is_empty() && self.next.is_none());
+            }
+        }
+    }
+
+    fn load(&mut self, mailbox: &Selected) -> Result<()> {
+        let Some(from) = self.next else { return Ok(()) };
+        mailbox.messages(&self.program.within, from, BATCH, &mut self.batch)?;
+        self.next = self.batch.last().and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
+        self.batch.reverse();
+        Ok(())
+    }
+}
+
+/// Reads what tests ask for, each thing once per message, into buffers that serve all messages of a slice.
+struct Reader<'a> {
+    mailbox: &'a Selected,
+    /// Whose parts, header and bytes are held.
+    parts: Option<(Uid, Parts)>,
+    header_of: Option<Uid>,
+    header: Vec<u8>,
+    raw_of: Option<Uid>,
+    raw: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(mailbox: &'a Selected) -> Self {
+        Reader { mailbox, parts: None, header_of: None, header: Vec::new(), raw_of: None, raw: Vec::new() }
+    }
+
+    /// Recurses as deep as the grammar's bound on nesting.
+    fn meets(&mut self, test: &Test, message: &Message) -> Result<bool> {
+        match test {
+            Test::And(tests) => {
+                for test in tests {
+                    if !self.meets(test, message)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Test::Or(tests) => {
+                for test in tests {
+                    if self.meets(test, message)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Test::Not(test) => Ok(!self.meets(test, message)?),
+            Test::Header { field, needle } => {
+                self.read_header(message)?;
+                Ok(message::search_header(&self.header, field, needle))
+            }
+            Test::Text { needle, scope } => {
+                self.read_all(message)?;
+                let Some((_, parts)) = &self.parts else { return Ok(false) };
+                Ok(message::search_text(&self.raw, parts, needle, *scope))
+            }
+            test => Ok(test.in_memory(message, self.mailbox.is_recent(message.uid)).unwrap_or(false)),
+        }
+    }
+
+    fn read_parts(&mut self, message: &Message) -> Result<()> {
+        if self.parts.as_ref().is_none_or(|(uid, _)| *uid != message.uid) {
+            self.parts = self.mailbox.meta(message)?.parts().map(|parts| (message.uid, parts));
+        }
+        Ok(())
+    }
+
+    fn read_header(&mut self, message: &Message) -> Result<()> {
+        if self.header_of == Some(message.uid) {
+            return Ok(());
+        }
+        self.read_parts(message)?;
+        self.header_of = None;
+        self.header.clear();
+        let range = self.parts.as_ref().and_then(|(_, parts)| parts.locate(&[], Which::Header));
+        if let Some(range) = range {
+            self.mailbox.read(message, range, &mut self.header)?;
+        }
+        self.header_of = Some(message.uid);
+        Ok(())
+    }
+
+    fn read_all(&mut self, message: &Message) -> Result<()> {
+        if self.raw_of == Some(message.uid) {
+            return Ok(());
+        }
+        self.read_parts(message)?;
+        self.raw_of = None;
+        self.raw.clear();
+        self.mailbox.read(message, 0..u64::from(message.size), &mut self.raw)?;
+        self.raw_of = Some(message.uid);
+        Ok(())
+    }
+}

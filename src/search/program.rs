@@ -1,0 +1,164 @@
+//! What to look for.
+
+use std::mem;
+
+use crate::message::{Needle, Scope};
+use crate::store::{Flags, Message, ModSeq, UidSet};
+
+/// Which day of a message a date key looks at; all in days since 1970-01-01, without regard to time and zone
+/// (RFC 9051 §6.4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Day {
+    /// INTERNALDATE
+    Internal,
+    /// The Date: field; a message without one matches no test.
+    Sent,
+    /// When the message came into the mailbox, in UTC (RFC 8514).
+    Saved,
+}
+
+/// A condition on one message.
+pub enum Test {
+    All,
+    And(Vec<Test>),
+    Or(Vec<Test>),
+    Not(Box<Test>),
+    Uids(UidSet),
+    /// A system flag is set.
+    Flag(Flags),
+    /// The mailbox's keyword with this number is set; `None` for one that it does not know.
+    Keyword(Option<usize>),
+    Recent,
+    /// More bytes than this.
+    Larger(u64),
+    /// Fewer bytes than this.
+    Smaller(u64),
+    /// The day is `from` or later, and before `until`.
+    Date {
+        day: Day,
+        from: i32,
+        until: i32,
+    },
+    /// Received at this time or later, in seconds since 1970.
+    ReceivedSince(i64),
+    Email(Option<u64>),
+    Thread(Option<u64>),
+    ModSeq(ModSeq),
+    Header {
+        field: Vec<u8>,
+        needle: Needle,
+    },
+    Text {
+        needle: Needle,
+        scope: Scope,
+    },
+}
+
+/// What has to be read to know the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cost {
+    Memory,
+    Header,
+    Body,
+}
+
+impl Test {
+    pub(super) fn cost(&self) -> Cost {
+        match self {
+            Test::And(tests) | Test::Or(tests) => tests.iter().map(Test::cost).max().unwrap_or(Cost::Memory),
+            Test::Not(test) => test.cost(),
+            Test::Header { .. } => Cost::Header,
+            Test::Text { .. } => Cost::Body,
+            _ => Cost::Memory,
+        }
+    }
+
+    /// Puts the cheap conditions first everywhere. Recurses as deep as the grammar's bound on nesting.
+    fn sort(&mut self) {
+        match self {
+            Test::And(tests) | Test::Or(tests) => {
+                tests.iter_mut().for_each(Test::sort);
+                tests.sort_by_key(Test::cost);
+            }
+            Test::Not(test) => test.sort(),
+            _ => {}
+        }
+    }
+
+    /// The answer from memory alone; `None` when something has to be read.
+    pub(super) fn in_memory(&self, message: &Message, is_recent: bool) -> Option<bool> {
+        Some(match self {
+            Test::All => true,
+            Test::Uids(uids) => uids.contains(message.uid),
+            Test::Flag(flag) => message.flags.contains(*flag),
+            Test::Keyword(index) => index.is_some_and(|index| message.keywords.contains(index)),
+            Test::Recent => is_recent,
+            Test::Larger(size) => u64::from(message.size) > *size,
+            Test::Smaller(size) => u64::from(message.size) < *size,
+            Test::Date { day, from, until } => {
+                day_of(message, *day).is_some_and(|day| (*from..*until).contains(&day))
+            }
+            Test::ReceivedSince(time) => message.internal_date.timestamp >= *time,
+            Test::Email(id) => *id == Some(message.email),
+            Test::Thread(id) => *id == Some(message.thread),
+            Test::ModSeq(since) => message.modseq >= *since,
+            Test::And(_) | Test::Or(_) | Test::Not(_) | Test::Header { .. } | Test::Text { .. } => {
+                return None;
+            }
+        })
+    }
+}
+
+fn day_of(message: &Message, day: Day) -> Option<i32> {
+    match day {
+        Day::Internal => Some(message.internal_date.day()),
+        Day::Sent => message.sent_day,
+        Day::Saved => i32::try_from(message.save_date.div_euclid(86_400)).ok(),
+    }
+}
+
+/// A condition, and the messages among which to look.
+pub struct Program {
+    pub(super) within: UidSet,
+    pub(super) test: Test,
+}
+
+impl Program {
+    /// Looks for `test` in a mailbox that has `uids`.
+    pub fn new(test: Test, uids: &UidSet) -> Self {
+        let mut program = Program { within: uids.clone(), test };
+        program.test = match mem::replace(&mut program.test, Test::All) {
+            Test::And(tests) => program.narrow(tests),
+            test => program.narrow(vec![test]),
+        };
+        program.test.sort();
+        program
+    }
+
+    /// Conditions that are sets shrink the field; the others are left.
+    fn narrow(&mut self, tests: Vec<Test>) -> Test {
+        let mut left = Vec::new();
+        for test in tests {
+            match test {
+                Test::All => {}
+                Test::Uids(uids) => self.within = self.within.intersection(&uids),
+                Test::Not(inner) => match *inner {
+                    Test::Uids(uids) => self.within = self.within.difference(&uids),
+                    Test::All => self.within = UidSet::new(),
+                    inner => left.push(Test::Not(Box::new(inner))),
+                },
+                test => left.push(test),
+            }
+        }
+        match left.len() {
+            0 => Test::All,
+            1 => left.swap_remove(0),
+            _ => Test::And(left),
+        }
+    }
+
+    /// Whether the set alone is the answer.
+    pub(super) fn is_set(&self) -> bool {
+        matches!(self.test, Test::All)
+    }
+}
