@@ -84,3 +84,16 @@ pub const MAX_ID_VALUE: usize = 1024;
 
 /// Special-use attributes in one CREATE; more than there are.
 pub const MAX_SPECIAL_USES: usize = 16;
+
+/// BAD answers before login after which the connection is closed: whoever speaks no IMAP gets no more tries.
+pub const MAX_OFFENCES: u8 = 3;
+
+/// Failed logins of one connection. The auth process slows guessing down; this saves it the connection's next tries.
+pub const MAX_FAILED_LOGINS: u8 = 5;
+
+/// Longest part of a message that BINARY decodes, in bytes of its encoded form: it stands in memory as a whole.
+/// Clients that want larger ones can decode what BODY gives them in pieces.
+pub const MAX_DECODED: u64 = 64 * 1024 * 1024;
+
+/// Header bytes that HEADER.FIELDS looks through. Headers of real mail stay below 100 KB.
+pub const MAX_HEADER_READ: u64 = 1024 * 1024;

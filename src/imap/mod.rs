@@ -10,12 +10,102 @@
 //! | [`utf7`] | mailbox names on the wire before `ENABLE IMAP4rev2` |
 //! | `chars` | character classes |
 //! | [`limits`] | every bound of the above, with its reason |
+//! | `session` | the state machine: reading commands, suspending them, news of the mailbox |
+//! | `command` | one file per command family |
+//! | `fetch` | FETCH responses, a piece at a time |
+//! | `capability` | what the server says it can |
+//! | `code` | refusals and their response codes |
 
+mod capability;
 mod chars;
+mod code;
+mod command;
+mod fetch;
 pub mod framing;
 pub mod limits;
 pub mod parse;
 pub mod sequence;
+mod session;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod utf7;
 pub mod write;
+
+use std::sync::Arc;
+
+use capability::Capabilities;
+
+use crate::session::{Peer, Protocol, Session, Token};
+use crate::store::{MailboxId, Store, UserName};
+
+/// What an administrator can say about the protocol.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The greeting's text: `%h` is `host`, `%P` the product, `%V` its version, `%%` a percent sign.
+    pub banner: String,
+    /// This host's name.
+    pub host: String,
+    /// Largest message that APPEND takes, in bytes (RFC 7889).
+    pub append_limit: u64,
+    /// Whether IDLE is offered: the publisher that makes it work is loaded.
+    pub idle: bool,
+}
+
+/// Lets sessions hear of changes; the notify room does it.
+pub trait Watcher: Send + Sync {
+    /// Wakes the session with this token whenever the mailbox has changed, until the returned value is dropped.
+    fn watch(&self, user: &UserName, mailbox: MailboxId, token: Token) -> Box<dyn Send>;
+}
+
+/// IMAP as a protocol of a worker.
+pub struct Imap {
+    shared: Arc<Shared>,
+}
+
+/// What all sessions of a worker share.
+struct Shared {
+    store: Arc<Store>,
+    watcher: Box<dyn Watcher>,
+    settings: Settings,
+    capabilities: Capabilities,
+    /// With its line end.
+    greeting: Vec<u8>,
+}
+
+impl Imap {
+    pub fn new(store: Arc<Store>, watcher: Box<dyn Watcher>, settings: Settings) -> Self {
+        let capabilities = Capabilities::new(settings.append_limit, settings.idle);
+        let greeting = format!("* OK [{}] {}\r\n", capabilities.list(false), banner(&settings)).into_bytes();
+        Imap { shared: Arc::new(Shared { store, watcher, settings, capabilities, greeting }) }
+    }
+}
+
+impl Protocol for Imap {
+    fn session(&self, token: Token, peer: Peer) -> Box<dyn Session> {
+        Box::new(session::ImapSession::new(self.shared.clone(), token, peer))
+    }
+
+    fn refusal(&self) -> Vec<u8> {
+        b"* BYE [UNAVAILABLE] too many connections, try again later\r\n".to_vec()
+    }
+}
+
+/// The greeting's text; control characters, which would end the line, are left out.
+fn banner(settings: &Settings) -> String {
+    let mut text = String::new();
+    let mut rest = settings.banner.chars();
+    while let Some(c) = rest.next() {
+        let expanded = if c == '%' { rest.next() } else { None };
+        match expanded {
+            Some('h') => text.push_str(&settings.host),
+            Some('P') => text.push_str("Heliograph"),
+            Some('V') => text.push_str(env!("CARGO_PKG_VERSION")),
+            Some('%') => text.push('%'),
+            Some(other) => text.extend([c, other]),
+            None => text.push(c),
+        }
+    }
+    text.retain(|c| !c.is_control());
+    if text.is_empty() { "ready".to_owned() } else { text }
+}

@@ -1,0 +1,182 @@
+//! APPEND and MULTIAPPEND: messages go to the store as they arrive (RFC 9051 §6.3.12, RFC 3502, RFC 7889).
+//!
+//! What can be refused is refused before a synchronising literal is asked for. After a failure the rest of the command
+//! is still read, into nothing, so that no byte of a message is taken for a command.
+
+use crate::imap::code::{Code, Failure, no_target};
+use crate::imap::framing::{Frame, Literal};
+use crate::imap::parse::{ParseError, parse_append_next};
+use crate::imap::session::{Completion, ImapSession, OwnedTag, Started, Sync, write_uids};
+use crate::imap::types::{AppendPrefix, MessageLiteral};
+use crate::imap::write;
+use crate::session::{Io, Step};
+use crate::store::{InternalDate, NewMessage};
+
+use super::flag_list;
+
+/// An APPEND on its way.
+pub(in crate::imap) struct Append {
+    tag: OwnedTag,
+    mailbox: String,
+    /// Complete but for the last while `arriving`.
+    messages: Vec<NewMessage>,
+    /// Whether the last message may have NUL (RFC 3516).
+    binary: bool,
+    /// Why nothing will be appended.
+    failure: Option<Failure>,
+}
+
+impl ImapSession {
+    /// Looks at an APPEND up to its first message.
+    pub(in crate::imap) fn start_append(
+        &mut self,
+        prefix: &AppendPrefix<'_>,
+        literal: Literal,
+        io: &mut Io<'_>,
+    ) -> Option<Step> {
+        let tag = prefix.tag.as_str().as_bytes();
+        let accepted = self.accept_append(prefix.mailbox.as_str(), &prefix.message);
+        match accepted {
+            Ok(message) => {
+                let append = Append {
+                    tag: OwnedTag::from_slice(tag),
+                    mailbox: prefix.mailbox.as_str().to_owned(),
+                    messages: vec![message],
+                    binary: prefix.message.binary,
+                    failure: None,
+                };
+                self.stream_message(Box::new(append), literal, io);
+                None
+            }
+            Err(failure) => {
+                self.framer.refuse();
+                self.fail(io.output, tag, failure)
+            }
+        }
+    }
+
+    fn accept_append(&self, mailbox: &str, message: &MessageLiteral<'_>) -> Result<NewMessage, Failure> {
+        if self.user()?.tree()?.find(mailbox).is_none() {
+            return Err(no_target());
+        }
+        self.accept_message(message)
+    }
+
+    fn accept_message(&self, message: &MessageLiteral<'_>) -> Result<NewMessage, Failure> {
+        if message.size > self.shared.settings.append_limit {
+            return Err(Failure::no(Code::TooBig, "message is larger than APPENDLIMIT"));
+        }
+        if message.size == 0 {
+            return Err(Failure::no(Code::Cannot, "message is empty"));
+        }
+        let internal_date = message
+            .date
+            .map(|date| InternalDate { timestamp: date.timestamp, offset_minutes: date.offset_minutes });
+        Ok(NewMessage { body: self.user()?.upload(), flags: flag_list(&message.flags), internal_date })
+    }
+
+    fn stream_message(&mut self, append: Box<Append>, literal: Literal, io: &mut Io<'_>) {
+        self.framer.stream();
+        if literal.synchronising {
+            io.output.extend_from_slice(b"+ OK\r\n");
+        }
+        self.keep_append(append);
+    }
+
+    /// Takes what has come of the messages and of the lines between them.
+    pub(in crate::imap) fn read_append(&mut self, mut append: Box<Append>, io: &mut Io<'_>) -> Option<Step> {
+        let framed = self.framer.next(io.input());
+        io.consume(framed.consumed);
+        match framed.frame {
+            Frame::Incomplete => {
+                self.keep_append(append);
+                Some(Step::Read)
+            }
+            Frame::Data { bytes, .. } => {
+                append.take(bytes);
+                self.keep_append(append);
+                None
+            }
+            Frame::Literal(literal) => self.next_message(append, literal, io),
+            Frame::Command(line) => {
+                let started = self.finish_append(*append, &line);
+                let (tag, started) = started;
+                self.begin(&tag, started, io)
+            }
+            Frame::Error { error, .. } => self.fail(io.output, &append.tag, Failure::bad(error.to_string())),
+            Frame::Broken => Some(self.give_up(io)),
+        }
+    }
+
+    fn next_message(&mut self, mut append: Box<Append>, literal: Literal, io: &mut Io<'_>) -> Option<Step> {
+        let head = self.framer.head().to_vec();
+        let failure = match parse_append_next(&head, self.enabled.dialect()) {
+            _ if append.failure.is_some() => append.failure.take(),
+            Err(error) => Some(Failure::bad(error.to_string())),
+            Ok(None) => Some(Failure::bad("expected a message")),
+            Ok(Some(message)) => match self.accept_message(&message) {
+                Ok(accepted) => {
+                    append.messages.push(accepted);
+                    append.binary = message.binary;
+                    None
+                }
+                Err(failure) => Some(failure),
+            },
+        };
+        let Some(failure) = failure else {
+            self.stream_message(append, literal, io);
+            return None;
+        };
+        self.framer.refuse();
+        self.fail(io.output, &append.tag, failure)
+    }
+
+    /// The command's end: all messages or none.
+    fn finish_append(&mut self, append: Append, line: &[u8]) -> (OwnedTag, Result<Started, Failure>) {
+        let rest = parse_append_next(line, self.enabled.dialect());
+        let result = match (append.failure, rest) {
+            (Some(failure), _) => Err(failure),
+            (None, Err(error)) => Err(syntax(&error)),
+            (None, Ok(Some(_))) => Err(Failure::bad("expected a message literal")),
+            (None, Ok(None)) => self.append_all(&append.mailbox, append.messages),
+        };
+        (append.tag, result)
+    }
+
+    fn append_all(&mut self, mailbox: &str, messages: Vec<NewMessage>) -> Result<Started, Failure> {
+        let user = self.user()?.clone();
+        let selected = self.view.as_deref_mut().map(|view| &mut view.selected);
+        let appended = user.append(mailbox, messages, selected).map_err(Failure::of_target)?;
+        let mut code = b"APPENDUID ".to_vec();
+        write::number(&mut code, u64::from(appended.uid_validity));
+        code.push(b' ');
+        write_uids(&mut code, &appended.uids);
+        Ok(Started::done(Sync::Report, Completion::bytes(code, "APPEND completed")))
+    }
+}
+
+fn syntax(error: &ParseError<'_>) -> Failure {
+    Failure::bad(error.to_string())
+}
+
+impl Append {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        if !self.binary && memchr::memchr(0, bytes).is_some() {
+            self.abandon(Failure::bad("a message with NUL has to come as literal8"));
+            return;
+        }
+        let written = self.messages.last_mut().map_or(Ok(()), |message| message.body.write(bytes));
+        if let Err(error) = written {
+            self.abandon(Failure::of_target(error));
+        }
+    }
+
+    /// Lets go of what was uploaded; the rest is swallowed.
+    fn abandon(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+        self.messages.clear();
+    }
+}

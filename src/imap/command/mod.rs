@@ -1,0 +1,42 @@
+//! The commands, one file per family. Each is a method of the session that does its first part and says what is
+//! left ([`Started`](super::session::Started)).
+
+pub(super) mod append;
+mod copy;
+mod expunge;
+mod fetch;
+pub(super) mod list;
+mod mailbox;
+mod misc;
+mod pattern;
+pub(super) mod search;
+mod select;
+mod status;
+mod store;
+
+use crate::imap::types;
+use crate::store::{FlagList, Flags, Keyword};
+
+/// The flags of a command in the store's terms.
+fn flag_list(named: &types::FlagList<'_>) -> FlagList {
+    let mut system = Flags::NONE;
+    for (flag, _) in types::SystemFlags::NAMES {
+        if named.system.contains(flag) {
+            system |= system_flag(flag);
+        }
+    }
+    let keywords = named.keywords.iter().filter_map(|keyword| Keyword::new(keyword.as_str())).collect();
+    FlagList { system, keywords }
+}
+
+/// One system flag in the store's terms.
+pub(super) fn system_flag(flag: types::SystemFlags) -> Flags {
+    const PAIRS: [(types::SystemFlags, Flags); 5] = [
+        (types::SystemFlags::ANSWERED, Flags::ANSWERED),
+        (types::SystemFlags::FLAGGED, Flags::FLAGGED),
+        (types::SystemFlags::DELETED, Flags::DELETED),
+        (types::SystemFlags::SEEN, Flags::SEEN),
+        (types::SystemFlags::DRAFT, Flags::DRAFT),
+    ];
+    PAIRS.iter().find(|(named, _)| *named == flag).map_or(Flags::NONE, |(_, flag)| *flag)
+}

@@ -1,0 +1,234 @@
+//! Walks the messages of a FETCH, as far as the client reads and the slice of time goes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::items::{Items, Known};
+use super::plan::Plan;
+use super::section::{self, Source};
+use crate::imap::code::{Code, Failure};
+use crate::imap::session::{Enabled, View};
+use crate::imap::types::{FetchAttributes, SectionKind};
+use crate::imap::write;
+use crate::message::Parts;
+use crate::session::{Io, Step};
+use crate::store::{KeywordTable, Message, Meta, Uid, UidSet};
+
+/// Messages that are looked up at once.
+const BATCH: usize = 64;
+
+/// Bytes of a message that are read at once.
+const PIECE: u64 = 64 * 1024;
+
+/// Where a FETCH stands.
+pub(in crate::imap) struct Cursor {
+    uids: UidSet,
+    plan: Plan,
+    /// Messages that this command has marked `\Seen`: their FLAGS go with the answer.
+    seen: UidSet,
+    /// The first UID that is not in a batch yet; `None` after the last.
+    next: Option<Uid>,
+    /// In reverse order.
+    batch: Vec<Message>,
+    keywords: Arc<KeywordTable>,
+    /// The message that is being told.
+    open: Option<Box<Open>>,
+}
+
+/// A message whose sections are on their way.
+struct Open {
+    message: Message,
+    parts: Option<Parts>,
+    next_section: usize,
+    /// Whether the next section needs a space before it.
+    has_items: bool,
+    /// What is left of the current section.
+    body: Option<Body>,
+}
+
+/// The rest of an announced literal.
+enum Body {
+    Range { range: Range<u64>, mask_nul: bool },
+    Bytes { bytes: Vec<u8>, at: usize },
+}
+
+impl Cursor {
+    pub(in crate::imap) fn new(uids: UidSet, plan: Plan) -> Self {
+        Cursor {
+            next: uids.first(),
+            uids,
+            plan,
+            seen: UidSet::new(),
+            batch: Vec::new(),
+            keywords: Arc::default(),
+            open: None,
+        }
+    }
+
+    /// Messages whose flags this command has changed by reading them.
+    pub(in crate::imap) fn with_seen(self, seen: UidSet) -> Self {
+        Cursor { seen, ..self }
+    }
+
+    /// Goes on; `None` when all is told.
+    pub(in crate::imap) fn run(
+        &mut self,
+        view: &mut View,
+        enabled: Enabled,
+        io: &mut Io<'_>,
+    ) -> Result<Option<Step>, Failure> {
+        loop {
+            if io.is_above_high_water() {
+                return Ok(Some(Step::Flush));
+            }
+            if let Some(open) = self.open.take() {
+                self.open = self.proceed(open, view, io)?;
+                continue;
+            }
+            if self.batch.is_empty() {
+                if self.next.is_some() && io.is_slice_over() {
+                    return Ok(Some(Step::Yield));
+                }
+                if !self.load(view, io)? {
+                    return Ok(None);
+                }
+            }
+            if let Some(message) = self.batch.pop() {
+                self.tell(message, view, enabled, io)?;
+            }
+        }
+    }
+
+    /// Fetches the next batch; false at the end.
+    fn load(&mut self, view: &mut View, io: &mut Io<'_>) -> Result<bool, Failure> {
+        let Some(from) = self.next else { return Ok(false) };
+        let max = if self.plan.items.sections.is_empty() { BATCH } else { BATCH / 8 };
+        view.selected.messages(&self.uids, from, max, &mut self.batch)?;
+        self.next = self.batch.last().and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
+        self.batch.reverse();
+        self.keywords = view.announced_keywords(io.output);
+        Ok(!self.batch.is_empty())
+    }
+
+    /// Writes all that needs no bytes of the message. Everything that can be refused is found out before the first
+    /// byte of the response.
+    fn tell(
+        &mut self,
+        message: Message,
+        view: &mut View,
+        enabled: Enabled,
+        io: &mut Io<'_>,
+    ) -> Result<(), Failure> {
+        let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(()) };
+        let meta = if self.plan.needs_meta { Some(view.selected.meta(&message)?) } else { None };
+        let parts = self.checked_parts(meta.as_ref())?;
+        let mut implied = FetchAttributes::NONE;
+        if self.seen.contains(message.uid) {
+            implied = Plan::unsolicited(enabled).items.attributes;
+        }
+        let is_recent = view.selected.is_recent(message.uid);
+        let known = Known { keywords: &self.keywords, is_recent, meta: meta.as_ref() };
+        let mut items = Items::open(io.output, seq.get());
+        items.attributes(&self.plan, implied, &message, &known);
+        let has_items = !items.is_empty();
+        if self.plan.items.sections.is_empty() {
+            io.output.extend_from_slice(b")\r\n");
+        } else {
+            self.open = Some(Box::new(Open { message, parts, next_section: 0, has_items, body: None }));
+        }
+        Ok(())
+    }
+
+    fn checked_parts(&self, meta: Option<&Meta>) -> Result<Option<Parts>, Failure> {
+        if self.plan.items.sections.is_empty() {
+            return Ok(None);
+        }
+        let damaged = || Failure::no(Code::ServerBug, "what is known of the message is damaged");
+        let parts = meta.map(|meta| meta.parts().ok_or_else(damaged)).transpose()?;
+        self.plan.items.sections.iter().try_for_each(|section| section::check(section, parts.as_ref()))?;
+        Ok(parts)
+    }
+
+    /// Sends one piece of a body or begins the next section; gives the message back when there is more.
+    fn proceed(
+        &self,
+        mut open: Box<Open>,
+        view: &View,
+        io: &mut Io<'_>,
+    ) -> Result<Option<Box<Open>>, Failure> {
+        if let Some(body) = open.body.take() {
+            open.body = body.send(&open.message, view, io).map_err(Failure::Broken)?;
+            return Ok(Some(open));
+        }
+        let Some(section) = self.plan.items.sections.get(open.next_section) else {
+            io.output.extend_from_slice(b")\r\n");
+            return Ok(None);
+        };
+        let source = section::find(section, &open.message, open.parts.as_ref(), &view.selected);
+        let source = source.map_err(Failure::Broken)?;
+        if open.has_items {
+            io.output.push(b' ');
+        }
+        open.has_items = true;
+        section.write_label(io.output);
+        io.output.push(b' ');
+        open.next_section += 1;
+        open.body = begin(source, section.kind, io.output);
+        Ok(Some(open))
+    }
+}
+
+/// Announces a section's value, or writes it when it is not a literal.
+fn begin(source: Source, kind: SectionKind, out: &mut Vec<u8>) -> Option<Body> {
+    match source {
+        Source::Nil => out.extend_from_slice(b"NIL"),
+        Source::Size(size) => write::number(out, size),
+        Source::Range(range) => {
+            let is_binary = kind == SectionKind::Binary;
+            if is_binary {
+                out.push(b'~');
+            }
+            write::literal_header(out, range.end - range.start);
+            return Some(Body::Range { range, mask_nul: !is_binary });
+        }
+        Source::Bytes(bytes) => {
+            if memchr::memchr(0, &bytes).is_some() && kind == SectionKind::Binary {
+                out.push(b'~');
+            }
+            write::literal_header(out, bytes.len() as u64);
+            return Some(Body::Bytes { bytes, at: 0 });
+        }
+    }
+    None
+}
+
+impl Body {
+    /// Appends a piece; `None` after the last.
+    fn send(self, message: &Message, view: &View, io: &mut Io<'_>) -> crate::store::Result<Option<Body>> {
+        match self {
+            Body::Range { range, mask_nul } => {
+                let end = range.end.min(range.start + PIECE);
+                let from = io.output.len();
+                view.selected.read(message, range.start..end, io.output)?;
+                if mask_nul {
+                    mask_nuls(io.output.get_mut(from..).unwrap_or_default());
+                }
+                Ok((end < range.end).then_some(Body::Range { range: end..range.end, mask_nul }))
+            }
+            Body::Bytes { bytes, at } => {
+                let end = bytes.len().min(at + PIECE as usize);
+                io.output.extend_from_slice(bytes.get(at..end).unwrap_or_default());
+                Ok((end < bytes.len()).then_some(Body::Bytes { bytes, at: end }))
+            }
+        }
+    }
+}
+
+/// A NUL, which only APPEND of a literal8 can bring, must not stand in a literal (RFC 9051 §4.3, CHAR8); 0x80 is
+/// what other servers send in its place.
+fn mask_nuls(mut bytes: &mut [u8]) {
+    while let Some(at) = memchr::memchr(0, bytes) {
+        bytes[at] = 0x80;
+        bytes = &mut bytes[at + 1..];
+    }
+}

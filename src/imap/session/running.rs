@@ -1,0 +1,187 @@
+//! A command on its way: its work, one sync, what others changed, and the tagged reply.
+
+use super::idle::Idle;
+use super::reply::{self, Completion, Detail, OwnedTag};
+use super::report::Report;
+use super::{ImapSession, Mode};
+use crate::imap::code::Failure;
+use crate::imap::command::list::Listing;
+use crate::imap::command::search::Searching;
+use crate::imap::fetch::Cursor;
+use crate::imap::write;
+use crate::session::{Io, Step};
+use crate::store::Expunges;
+
+/// What a command leaves to be done after its first call.
+#[expect(clippy::large_enum_variant, reason = "short commands run to their end on the stack")]
+pub(in crate::imap) enum Work {
+    None,
+    Fetch(Cursor),
+    Search(Box<Searching>),
+    List(Box<Listing>),
+}
+
+/// Whether a command ends with news of the mailbox (RFC 9051 §5.2 and §7.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::imap) enum Sync {
+    No,
+    /// Everything but EXPUNGE: sequence numbers must not shift under a command that uses them.
+    Defer,
+    Report,
+}
+
+/// What a command's first call has come to.
+#[expect(clippy::large_enum_variant, reason = "short commands run to their end on the stack")]
+pub(in crate::imap) enum Started {
+    /// The rest of the command.
+    Run { work: Work, sync: Sync, done: Completion },
+    /// The command has changed the session's mode itself.
+    Taken(Option<Step>),
+    /// Tell what is new, then idle.
+    Idle,
+}
+
+impl Started {
+    /// A command that is done but for the news and the tagged reply.
+    pub(in crate::imap) fn done(sync: Sync, done: Completion) -> Self {
+        Started::Run { work: Work::None, sync, done }
+    }
+}
+
+/// A command that is being carried out.
+pub(super) struct Running {
+    pub(super) tag: OwnedTag,
+    work: Work,
+    sync: Sync,
+    report: Report,
+    end: End,
+}
+
+/// What comes after the report.
+enum End {
+    Tagged(Completion),
+    /// Go on idling; look again first when something has changed meanwhile.
+    Idle {
+        idle: Box<Idle>,
+        again: bool,
+    },
+}
+
+impl Running {
+    /// The news for a session in IDLE.
+    pub(super) fn idle(idle: Box<Idle>) -> Self {
+        let tag = OwnedTag::new();
+        Running {
+            tag,
+            work: Work::None,
+            sync: Sync::Report,
+            report: Report::default(),
+            end: End::Idle { idle, again: false },
+        }
+    }
+}
+
+impl Running {
+    /// Takes note of a change that came while the last one is being told. Only IDLE cares: every command ends with
+    /// a look of its own.
+    pub(super) fn look_again(&mut self) {
+        if let End::Idle { again, .. } = &mut self.end {
+            *again = true;
+        }
+    }
+}
+
+impl ImapSession {
+    /// Goes on with a command after its first call.
+    pub(in crate::imap) fn begin(
+        &mut self,
+        tag: &[u8],
+        started: Result<Started, Failure>,
+        io: &mut Io<'_>,
+    ) -> Option<Step> {
+        match started {
+            Ok(Started::Run { work, sync, done }) => {
+                let tag = OwnedTag::from_slice(tag);
+                let report = Report::default();
+                self.run(Running { tag, work, sync, report, end: End::Tagged(done) }, io)
+            }
+            Ok(Started::Taken(step)) => step,
+            Ok(Started::Idle) => self.start_idle(tag, io),
+            Err(failure) => self.fail(io.output, tag, failure),
+        }
+    }
+
+    /// Goes on with a suspended command.
+    pub(super) fn advance(&mut self, running: Box<Running>, io: &mut Io<'_>) -> Option<Step> {
+        self.run(*running, io)
+    }
+
+    pub(super) fn run(&mut self, mut running: Running, io: &mut Io<'_>) -> Option<Step> {
+        match self.proceed(&mut running, io) {
+            Ok(None) => self.end(running, io),
+            Ok(Some(step)) => {
+                self.mode = Mode::Running(Box::new(running));
+                Some(step)
+            }
+            Err(failure) => self.fail(io.output, &running.tag, failure),
+        }
+    }
+
+    /// Work, sync and report; `None` when all is done.
+    fn proceed(&mut self, running: &mut Running, io: &mut Io<'_>) -> Result<Option<Step>, Failure> {
+        if let Some(step) = self.work(&mut running.work, io)? {
+            return Ok(Some(step));
+        }
+        running.work = Work::None;
+        let enabled = self.enabled;
+        let Some(view) = self.view.as_deref_mut() else { return Ok(None) };
+        let expunges = match running.sync {
+            Sync::No => None,
+            Sync::Defer => Some(Expunges::Defer),
+            Sync::Report => Some(Expunges::Report),
+        };
+        if let Some(expunges) = expunges {
+            let changes = view.selected.sync(expunges)?;
+            running.sync = Sync::No;
+            if changes.deleted {
+                return Err(Failure::Bye("the selected mailbox was deleted, connect again", "deleted"));
+            }
+            running.report = Report::new(changes, enabled);
+        }
+        running.report.run(view, enabled, io)
+    }
+
+    fn work(&mut self, work: &mut Work, io: &mut Io<'_>) -> Result<Option<Step>, Failure> {
+        let enabled = self.enabled;
+        match work {
+            Work::None => Ok(None),
+            Work::Fetch(cursor) => cursor.run(self.view()?, enabled, io),
+            Work::Search(searching) => searching.run(self.view()?, io),
+            Work::List(listing) => listing.run(self, io),
+        }
+    }
+
+    fn end(&mut self, running: Running, io: &mut Io<'_>) -> Option<Step> {
+        match running.end {
+            End::Tagged(completion) => self.complete(&running.tag, &completion, io.output),
+            End::Idle { idle, again: true } => return self.tell_idle(idle, io),
+            End::Idle { idle, again: false } => self.mode = Mode::Idle(idle),
+        }
+        None
+    }
+
+    /// `tag OK`, with the code that goes with it.
+    pub(in crate::imap) fn complete(&mut self, tag: &[u8], completion: &Completion, out: &mut Vec<u8>) {
+        self.offences = 0;
+        match (&completion.detail, &self.view) {
+            (Detail::Code(code), _) => reply::ok(out, tag, code.as_str().as_bytes(), completion.text),
+            (Detail::Bytes(code), _) => reply::ok(out, tag, code, completion.text),
+            (Detail::HighestModSeq, Some(view)) => {
+                let mut code = b"HIGHESTMODSEQ ".to_vec();
+                write::number(&mut code, view.selected.highest_modseq().0);
+                reply::ok(out, tag, &code, completion.text);
+            }
+            _ => reply::ok(out, tag, b"", completion.text),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How a session reads, waits and goes on.
+
+use super::*;
+use crate::session::OUTPUT_HIGH_WATER;
+
+const DIALOGUE: &str = "a NOOP\r\nb LIST \"\" {1}\r\n%\r\nc APPEND INBOX (\\Seen) {12+}\r\nSubject: x\r\n\r\nd FETCH 1 (UID RFC822.SIZE)\r\n\
+     e IDLE\r\nDONE\r\nf STORE 1 +FLAGS (a b)\r\ng SEARCH SUBJECT {1+}\r\nx\r\nh LOGOUT\r\n";
+
+#[test]
+fn bytes_may_come_one_by_one() {
+    let whole = Server::new().in_inbox().say(DIALOGUE);
+    let mut client = Server::new().in_inbox();
+    for byte in DIALOGUE.as_bytes().chunks(1) {
+        client.send(byte);
+    }
+    let without_ids = |said: &str| {
+        let mut lines: Vec<_> =
+            said.lines().map(|line| line.split(" [").next().unwrap().to_owned()).collect();
+        lines.retain(|line| !line.is_empty());
+        lines
+    };
+    assert_eq!(without_ids(&client.heard()), without_ids(&whole));
+    hears(
+        &whole,
+        &["a OK", "+ OK", "* LIST", "b OK", "* 1 EXISTS", "c OK", "RFC822.SIZE 12", "+ idling", "e OK"],
+    );
+    hears(&whole, &["f OK", "* SEARCH 1\r\n", "g OK", "h OK LOGOUT"]);
+}
+
+#[test]
+fn a_slow_reader_suspends_fetch() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(15_000));
+    for _ in 0..3 {
+        client.append("INBOX", "", &body);
+    }
+    client.waits = 0;
+    let said = client.say("a FETCH 1:3 BODY.PEEK[]\r\nb NOOP\r\n");
+    assert!(client.waits >= 3 * body.len() / (2 * OUTPUT_HIGH_WATER), "{} waits", client.waits);
+    assert_eq!(said.matches(&body).count(), 3);
+    assert!(said.ends_with("a OK FETCH completed\r\nb OK NOOP completed\r\n"));
+
+    client.unread.extend_from_slice(b"c FETCH 1:3 BODY.PEEK[]\r\n");
+    let step = client.one_call(|session, io| session.step(io));
+    assert!(matches!(step, Step::Flush));
+    assert!(client.said.len() <= 2 * OUTPUT_HIGH_WATER, "one call says {} bytes", client.said.len());
+}
+
+#[test]
+fn a_session_whose_slice_is_over_yields() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    client.append_many(3);
+    client.unread.extend_from_slice(b"a SEARCH BODY number\r\n");
+    let mut output = Vec::new();
+    let Some(past) = Instant::now().checked_sub(crate::session::SLICE * 2) else { return };
+    let mut io = Io::new(&client.unread, &mut output, past);
+    assert!(matches!(client.session.step(&mut io), Step::Yield));
+    let consumed = io.consumed();
+    client.unread.drain(..consumed);
+    hears(&client.say(""), &["* SEARCH\r\na OK"]);
+}
+
+#[test]
+fn idle_tells_at_once() {
+    let server = Server::new();
+    let (mut a, mut b) = (server.in_inbox(), server.in_inbox());
+    assert_eq!(b.say("i IDLE\r\n"), "+ idling\r\n");
+    assert_eq!(server.watches.count(), 1);
+    a.append_many(2);
+    assert_eq!(b.event(Event::Changed), "* 2 EXISTS\r\n");
+    assert_eq!(b.event(Event::Changed), "");
+    a.say("1 STORE 1 +FLAGS (\\Deleted)\r\n");
+    assert_eq!(b.event(Event::Changed), "* 1 FETCH (FLAGS (\\Deleted))\r\n");
+    a.say("2 EXPUNGE\r\n");
+    assert_eq!(b.event(Event::Changed), "* 1 EXPUNGE\r\n");
+    assert_eq!(b.say("DO"), "");
+    assert_eq!(b.say("NE\r\nj NOOP\r\n"), "i OK IDLE completed\r\nj OK NOOP completed\r\n");
+    assert_eq!(server.watches.count(), 0);
+    assert_eq!(b.event(Event::Changed), "", "a late event means nothing");
+    hears(&b.say("k IDLE\r\nnonsense\r\nl NOOP\r\n"), &["+ idling", "k BAD expected DONE", "l OK"]);
+}
+
+#[test]
+fn idle_needs_no_mailbox() {
+    let server = Server::new();
+    let mut client = server.ada();
+    assert_eq!(client.say("i IDLE\r\nDONE\r\n"), "+ idling\r\ni OK IDLE completed\r\n");
+}
+
+#[test]
+fn change_that_comes_while_idle_flushes_is_told_too() {
+    let server = Server::new();
+    let (mut a, mut b) = (server.in_inbox(), server.in_inbox());
+    for _ in 0..1500 {
+        a.append("INBOX", "", "Subject: s\r\n\r\n");
+    }
+    b.say("1 NOOP\r\n2 IDLE\r\n");
+    let keyword = "k".repeat(100);
+    a.say(&format!("1 STORE 1:1500 +FLAGS.SILENT ({keyword})\r\n"));
+    let step = b.one_call(|session, io| session.event(Event::Changed, io));
+    assert!(matches!(step, Step::Flush));
+    a.append("INBOX", "", "Subject: late\r\n\r\n");
+    hears(&b.event(Event::Changed), &["* 1500 FETCH", "* 1501 EXISTS\r\n"]);
+}

@@ -1,0 +1,200 @@
+//! Dialogues with sessions that have no socket: a real store in a directory that goes away, two byte buffers, and a
+//! watcher that the test rings by hand.
+
+mod access;
+mod append;
+mod fetch;
+mod flow;
+mod list;
+mod search;
+mod select;
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::*;
+use crate::auth;
+use crate::session::{Event, Io, Session, Step};
+use crate::store::{ChangeListener, ModSeq, Options};
+
+struct Deaf;
+
+impl ChangeListener for Deaf {
+    fn changed(&self, _: &UserName, _: MailboxId, _: ModSeq) {}
+}
+
+/// Counts watches.
+#[derive(Clone, Default)]
+struct Watches(Arc<Mutex<usize>>);
+
+struct Watch(Watches);
+
+impl Watches {
+    fn count(&self) -> usize {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Watcher for Watches {
+    fn watch(&self, _: &UserName, _: MailboxId, _: Token) -> Box<dyn Send> {
+        *self.0.lock().unwrap() += 1;
+        Box::new(Watch(self.clone()))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap() -= 1;
+    }
+}
+
+/// A server with a store of its own.
+struct Server {
+    imap: Imap,
+    watches: Watches,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn new() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(Options::new(dir.path()), Arc::new(Deaf)).unwrap());
+        let watches = Watches::default();
+        let settings = Settings {
+            banner: "%h IMAP4 service (%P %V)".into(),
+            host: "mx.example".into(),
+            append_limit: 200_000,
+            idle: true,
+        };
+        Server { imap: Imap::new(store, Box::new(watches.clone()), settings), watches, _dir: dir }
+    }
+
+    /// A client that has read the greeting.
+    fn stranger(&self) -> Client {
+        let address = "192.0.2.1:4000".parse().unwrap();
+        let peer = Peer { remote: address, local: address };
+        let session = self.imap.session(Token { slot: 0, generation: 0 }, peer);
+        let mut client = Client { session, unread: Vec::new(), said: Vec::new(), is_closed: false, waits: 0 };
+        client.call(|session, io| session.open(io));
+        client
+    }
+
+    /// A client that has logged in as ada.
+    fn ada(&self) -> Client {
+        let mut client = self.stranger();
+        client.say("l LOGIN ada secret\r\n");
+        client.said.clear();
+        client
+    }
+
+    /// A client of ada's that has selected the INBOX.
+    fn in_inbox(&self) -> Client {
+        let mut client = self.ada();
+        assert!(client.say("s SELECT INBOX\r\n").contains("s OK [READ-WRITE]"));
+        client
+    }
+}
+
+/// The other end of a session, with the worker's part in between.
+struct Client {
+    session: Box<dyn Session>,
+    /// What the session has left in its input.
+    unread: Vec<u8>,
+    said: Vec<u8>,
+    is_closed: bool,
+    /// How often the session was suspended by Flush or Yield.
+    waits: usize,
+}
+
+impl Client {
+    fn call(&mut self, call: impl FnOnce(&mut dyn Session, &mut Io<'_>) -> Step) {
+        let mut step = self.one_call(call);
+        loop {
+            step = match step {
+                Step::Read => return,
+                Step::Close => {
+                    self.is_closed = true;
+                    return;
+                }
+                Step::Flush | Step::Yield => {
+                    self.waits += 1;
+                    self.one_call(|session, io| session.step(io))
+                }
+                Step::Authenticate(request) => {
+                    let reply = answer(&request);
+                    self.one_call(|session, io| session.event(Event::Auth(reply), io))
+                }
+            };
+        }
+    }
+
+    fn one_call(&mut self, call: impl FnOnce(&mut dyn Session, &mut Io<'_>) -> Step) -> Step {
+        let mut output = Vec::new();
+        let mut io = Io::new(&self.unread, &mut output, Instant::now());
+        let step = call(&mut *self.session, &mut io);
+        let consumed = io.consumed();
+        self.unread.drain(..consumed);
+        self.said.extend(output);
+        step
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        self.call(|session, io| session.step(io));
+    }
+
+    /// What has come since the last look.
+    fn heard(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.said)).into_owned()
+    }
+
+    /// Sends bytes, hears the answer.
+    fn say(&mut self, text: &str) -> String {
+        self.send(text.as_bytes());
+        self.heard()
+    }
+
+    fn event(&mut self, event: Event) -> String {
+        self.call(|session, io| session.event(event, io));
+        self.heard()
+    }
+
+    /// Appends a message with a literal that needs no answer.
+    fn append(&mut self, mailbox: &str, flags: &str, message: &str) -> String {
+        self.say(&format!("a APPEND {mailbox} ({flags}) {{{}+}}\r\n{message}\r\n", message.len()))
+    }
+
+    fn append_many(&mut self, count: usize) {
+        for n in 1..=count {
+            let said = self.append("INBOX", "", &format!("Subject: number {n}\r\n\r\nbody of {n}\r\n"));
+            assert!(said.contains("a OK"), "{said}");
+        }
+    }
+}
+
+/// The auth process: ada's and bob's password is `secret`; eve's question is never answered well.
+fn answer(request: &auth::Request) -> auth::Reply {
+    let name = request.authorization.as_deref().unwrap_or(&request.authentication);
+    match (name, request.password.expose()) {
+        ("ada" | "bob", b"secret") => auth::Reply::Granted(UserName::new(name).unwrap()),
+        ("eve", _) => auth::Reply::Unavailable,
+        _ => auth::Reply::Denied,
+    }
+}
+
+/// Checks that the answer has these lines, in this order, with others in between or not.
+#[track_caller]
+fn hears(said: &str, expected: &[&str]) {
+    let mut rest = said;
+    for line in expected {
+        match rest.find(line) {
+            Some(at) => rest = &rest[at + line.len()..],
+            None => panic!("expected {line:?}, in this order, in:\n{said}"),
+        }
+    }
+}
+
+#[track_caller]
+fn hears_not(said: &str, unexpected: &str) {
+    assert!(!said.contains(unexpected), "{unexpected:?} should not be in:\n{said}");
+}
