@@ -51,7 +51,9 @@ fn plan(base: &Base, settings: Settings, partition: PathBuf) -> Plan {
         autorestart: settings.watcher.restart,
         autorestart_window: settings.watcher.give_up_within,
         auth: Arc::new(move |listener| serve_auth(listener, auth_options.clone())),
-        auth_link: Box::new(|path: &Path| -> Box<dyn AuthLink> { Box::new(auth::Connection::new(path.to_owned())) }),
+        auth_link: Box::new(|path: &Path| -> Box<dyn AuthLink> {
+            Box::new(auth::Connection::new(path.to_owned()))
+        }),
         reopen_logs: Box::new(sys::reopen_logs),
         bound: {
             let path = proc_dir.join(LISTENERS);

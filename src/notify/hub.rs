@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 
 use crate::session::{Token, Waker};
-use crate::store::{MailboxId, ModSeq, UserName};
+use crate::store::{ChangeListener, MailboxId, ModSeq, UserName};
 
 use super::bus::{Endpoint, News};
 use super::key::WatchKey;
@@ -66,12 +66,6 @@ impl Hub {
             self.wake(slot, |watched| watched == key);
         }
         self.endpoint.send_to(workers, slot);
-    }
-
-    /// Publishes a change of a mailbox. Which change it was does not travel: whoever is woken reads the log, and
-    /// may find later ones there too.
-    pub fn changed(&self, user: &UserName, mailbox: MailboxId, _modseq: ModSeq) {
-        self.publish(self.key(user, mailbox));
     }
 
     /// Takes in what other processes have sent, and wakes those it concerns. The poller calls it.
@@ -138,6 +132,13 @@ impl Hub {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.hub.unwatch(self.key, self.token);
+    }
+}
+
+/// Which change it was does not travel: whoever is woken reads the log, and may find later ones there too.
+impl ChangeListener for Hub {
+    fn changed(&self, user: &UserName, mailbox: MailboxId, _modseq: ModSeq) {
+        self.publish(self.key(user, mailbox));
     }
 }
 
