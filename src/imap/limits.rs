@@ -6,9 +6,9 @@ use crate::session::INPUT_LIMIT;
 /// CR and LF; RFC 9051 §4 asks for at least 8,000, clients that list thousands of UIDs need more.
 pub const MAX_LINE: usize = INPUT_LIMIT - 2;
 
-/// Longest line before login: a SASL token of 12,288 bytes in base64 (the largest that common GSSAPI servers
-/// accept) does not fit and need not; everything else that precedes a login is far shorter.
-pub const MAX_LINE_BEFORE_LOGIN: usize = 8 * 1024;
+/// Longest line before login: an ID with all the pairs, field names and values that RFC 2971 §3.3 lets a client send
+/// (31,800 bytes) has to fit. Everything else that precedes a login is far shorter.
+pub const MAX_LINE_BEFORE_LOGIN: usize = 32 * 1024;
 
 /// Longest command including its literals, in bytes; messages are not counted, they go to the store as they
 /// arrive. Room for a line of SEARCH and a few long strings.
