@@ -20,8 +20,9 @@ impl ImapSession {
         if command.vanished && !self.enabled.qresync {
             return Err(Failure::bad("ENABLE QRESYNC first"));
         }
-        self.enabled.condstore |=
-            command.changed_since.is_some() || command.items.attributes.contains(FetchAttributes::MODSEQ);
+        if command.changed_since.is_some() || command.items.attributes.contains(FetchAttributes::MODSEQ) {
+            self.enable_condstore(io.output);
+        }
         let enabled = self.enabled;
         let view = self.view()?;
         let mut uids = view.resolve(&command.set, command.uid)?;

@@ -56,7 +56,9 @@ impl ImapSession {
         }
         let names = Finder::new(command, self.enabled.rev2, user.tree()?).find();
         let asked = command.returns.status;
-        self.enabled.condstore |= asked.is_some_and(|items| items.contains(StatusItems::HIGHESTMODSEQ));
+        if asked.is_some_and(|items| items.contains(StatusItems::HIGHESTMODSEQ)) {
+            self.enable_condstore(io.output);
+        }
         let listing = Listing {
             user,
             command: "LIST",

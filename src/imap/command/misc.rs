@@ -35,18 +35,7 @@ impl ImapSession {
     pub(in crate::imap) fn enable(&mut self, names: &[&str], io: &mut Io<'_>) -> Result<Started, Failure> {
         self.user()?;
         let before = self.enabled;
-        for name in names {
-            match () {
-                () if name.eq_ignore_ascii_case("CONDSTORE") => self.enabled.condstore = true,
-                () if name.eq_ignore_ascii_case("QRESYNC") => {
-                    self.enabled.condstore = true;
-                    self.enabled.qresync = true;
-                }
-                () if name.eq_ignore_ascii_case("IMAP4rev2") => self.enabled.rev2 = true,
-                () => {}
-            }
-        }
-        let after = self.enabled;
+        let after = names.iter().fold(before, |enabled, name| enabled.with(name));
         io.output.extend_from_slice(b"* ENABLED");
         for (was, is, name) in [
             (before.condstore, after.condstore, " CONDSTORE"),
@@ -58,17 +47,22 @@ impl ImapSession {
             }
         }
         io.output.extend_from_slice(b"\r\n");
-        if after.condstore && !before.condstore {
-            self.tell_modseq(io);
+        if after.condstore {
+            self.enable_condstore(io.output);
         }
+        self.enabled = after;
         Ok(Started::done(Sync::No, Completion::plain("ENABLE completed")))
     }
 
-    /// A client that begins to use mod-sequences learns the mailbox's (RFC 7162 §3.1.2.1).
-    fn tell_modseq(&self, io: &mut Io<'_>) {
+    /// A client that begins to use mod-sequences while it has a mailbox selected learns the mailbox's (RFC 7162 §3.1).
+    pub(in crate::imap) fn enable_condstore(&mut self, out: &mut Vec<u8>) {
+        if self.enabled.condstore {
+            return;
+        }
+        self.enabled.condstore = true;
         if let Some(view) = &self.view {
             let highest = view.selected.highest_modseq().0;
-            reply::ok_number(io.output, "HIGHESTMODSEQ", highest, "mod-sequences are on");
+            reply::ok_number(out, "HIGHESTMODSEQ", highest, "mod-sequences are on");
         }
     }
 

@@ -45,6 +45,7 @@ impl ImapSession {
         &mut self,
         tag: &[u8],
         command: &types::Search<'_>,
+        io: &mut Io<'_>,
     ) -> Result<Started, Failure> {
         let rev2 = self.enabled.rev2;
         let view = self.view()?;
@@ -69,7 +70,9 @@ impl ImapSession {
             with_modseq,
             stage: Stage::Find(Search::new(program, only_first)),
         };
-        self.enabled.condstore |= with_modseq;
+        if with_modseq {
+            self.enable_condstore(io.output);
+        }
         let (sync, text) = if command.uid {
             (Sync::Report, "UID SEARCH completed")
         } else {
@@ -246,8 +249,8 @@ impl<'v> Compiler<'v> {
             SearchKey::And(keys) => Test::And(self.tests(keys)?),
             SearchKey::Or(keys) => Test::Or(self.tests(keys)?),
             SearchKey::Not(key) => negated(self.test(key)?),
-            SearchKey::Sequence(set) => Test::Uids(self.view.resolve(set, false)?),
-            SearchKey::Uids(set) => Test::Uids(self.view.resolve(set, true)?),
+            SearchKey::Sequence(set) => Test::Uids(self.view.resolve_key(set, false)),
+            SearchKey::Uids(set) => Test::Uids(self.view.resolve_key(set, true)),
             SearchKey::System { flag, set } => given(Test::Flag(system_flag(*flag)), *set),
             SearchKey::Keyword { keyword, set } => {
                 given(Test::Keyword(self.view.selected.keywords().position(keyword.as_str())), *set)

@@ -15,7 +15,9 @@ impl ImapSession {
         io: &mut Io<'_>,
     ) -> Result<Started, Failure> {
         let status = self.user()?.status(mailbox.as_str())?;
-        self.enabled.condstore |= items.contains(StatusItems::HIGHESTMODSEQ);
+        if items.contains(StatusItems::HIGHESTMODSEQ) {
+            self.enable_condstore(io.output);
+        }
         let limit = self.shared.settings.append_limit;
         write_status(io.output, mailbox.as_str(), &status, items, limit, self.enabled.dialect());
         Ok(Started::done(Sync::Report, Completion::plain("STATUS completed")))

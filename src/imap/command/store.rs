@@ -20,7 +20,9 @@ impl ImapSession {
         io: &mut Io<'_>,
     ) -> Result<Started, Failure> {
         self.view()?.writable()?;
-        self.enabled.condstore |= command.unchanged_since.is_some();
+        if command.unchanged_since.is_some() {
+            self.enable_condstore(io.output);
+        }
         let enabled = self.enabled;
         let view = self.view()?;
         let uids = view.resolve(&command.set, command.uid)?;

@@ -52,6 +52,7 @@ pub(super) fn find(
         (SectionKind::Rfc822Text, Some(parts)) => range(parts.locate(&[], Which::Text)),
         (SectionKind::Binary, Some(parts)) => binary(section, parts, message, mailbox)?,
         (SectionKind::BinarySize, Some(parts)) => size_of(binary(section, parts, message, mailbox)?),
+        (SectionKind::BinarySize, None) => Source::Size(u64::from(message.size)),
         _ => Source::Range(0..u64::from(message.size)),
     };
     Ok(match section.partial {

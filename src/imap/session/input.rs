@@ -120,7 +120,7 @@ impl ImapSession {
         match command {
             CommandBody::Fetch(fetch) => self.fetch(fetch, io),
             CommandBody::Store(store) => self.store(&store, io),
-            CommandBody::Search(search) => self.search(tag, &search),
+            CommandBody::Search(search) => self.search(tag, &search, io),
             CommandBody::Copy { uid, set, mailbox } => self.copy(uid, &set, &mailbox),
             CommandBody::Move { uid, set, mailbox } => self.move_messages(uid, &set, &mailbox, io),
             CommandBody::Expunge { uids } => self.expunge(uids.as_ref()),

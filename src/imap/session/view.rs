@@ -17,6 +17,17 @@ pub(in crate::imap) struct Enabled {
 }
 
 impl Enabled {
+    /// With what ENABLE names; what is unknown has no effect.
+    pub(in crate::imap) fn with(self, name: &str) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let qresync = is("QRESYNC");
+        Enabled {
+            condstore: self.condstore || qresync || is("CONDSTORE"),
+            qresync: self.qresync || qresync,
+            rev2: self.rev2 || is("IMAP4rev2"),
+        }
+    }
+
     pub(in crate::imap) fn dialect(self) -> Dialect {
         if self.rev2 { Dialect::REV2 } else { Dialect::REV1 }
     }
@@ -47,7 +58,22 @@ impl View {
         if set.is_saved() {
             return Ok(self.saved.intersection(uids));
         }
-        if uid { Ok(self.resolve_uids(set)) } else { self.resolve_numbers(set) }
+        if uid {
+            return Ok(self.resolve_uids(set));
+        }
+        let exists = uids.len();
+        if set.max_number() > exists && !(exists == 0 && set.has_star()) {
+            return Err(Failure::bad(format!("no such message, the mailbox has {exists}")));
+        }
+        Ok(self.resolve_numbers(set))
+    }
+
+    /// As `resolve`, for SEARCH: a message that is not there does not match, and that is all.
+    pub(in crate::imap) fn resolve_key(&self, set: &SequenceSet, uid: bool) -> UidSet {
+        if set.is_saved() {
+            return self.saved.intersection(self.selected.uids());
+        }
+        if uid { self.resolve_uids(set) } else { self.resolve_numbers(set) }
     }
 
     fn resolve_uids(&self, set: &SequenceSet) -> UidSet {
@@ -58,13 +84,9 @@ impl View {
         uids.intersection(&UidSet::from_ranges(ranges))
     }
 
-    fn resolve_numbers(&self, set: &SequenceSet) -> Result<UidSet, Failure> {
+    fn resolve_numbers(&self, set: &SequenceSet) -> UidSet {
         let uids = self.selected.uids();
-        let exists = uids.len();
-        if set.max_number() > exists && !(exists == 0 && set.has_star()) {
-            return Err(Failure::bad(format!("no such message, the mailbox has {exists}")));
-        }
-        let asked = set.resolve(exists);
+        let asked = set.resolve(uids.len());
         let mut named = UidSet::new();
         for range in asked.ranges() {
             if let (Some(first), Some(last)) = (SeqNo::new(*range.start()), SeqNo::new(*range.end())) {
@@ -72,7 +94,7 @@ impl View {
                 part.ranges().for_each(|(first, last)| named.push_range(first, last));
             }
         }
-        Ok(named)
+        named
     }
 
     /// Refuses what changes a mailbox that was opened by EXAMINE.

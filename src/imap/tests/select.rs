@@ -86,8 +86,9 @@ fn qresync_brings_a_client_up_to_date() {
     let mut a = server.in_inbox();
     a.append_many(5);
     let said = a.say("1 STATUS INBOX (UIDVALIDITY HIGHESTMODSEQ)\r\n");
+    let status = &said[said.find("* STATUS").unwrap()..];
     let numbers: Vec<&str> =
-        said.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
+        status.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
     let (validity, modseq) = (numbers[0], numbers[1]);
     a.say("2 STORE 2,4 +FLAGS.SILENT (\\Deleted)\r\n3 EXPUNGE\r\n4 STORE 3 +FLAGS (\\Flagged)\r\n");
     let mut b = server.ada();
