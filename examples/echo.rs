@@ -18,8 +18,15 @@ mod echo;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
     env_logger::init();
+    if let Err(error) = serve() {
+        eprintln!("echo: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn serve() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let proc_dir = PathBuf::from(arguments.next().ok_or("name the directory for sockets")?);
     let options: HashMap<String, u64> = arguments

@@ -89,7 +89,7 @@ impl Scoreboard {
     /// session ended while its acceptor was waiting at the shared socket already.
     pub fn admit(&self, worker: usize) -> bool {
         let sessions = self.word(worker, Counter::Sessions).fetch_add(1, SeqCst) + 1;
-        if sessions > self.sessions_per_worker && self.total(Counter::Sessions) > self.capacity() {
+        if self.total(Counter::Sessions) > self.capacity() {
             self.word(worker, Counter::Sessions).fetch_sub(1, SeqCst);
             self.increment(worker, Counter::Refused);
             return false;
