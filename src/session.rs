@@ -110,7 +110,9 @@ pub enum Event {
     Changed,
     /// The auth process answered.
     Auth(auth::Reply),
-    /// The session has to end: it says goodbye and answers [`Step::Close`].
+    /// The session has to end: it says goodbye and answers [`Step::Close`]. This one may come at any time after
+    /// `open`, also between two steps of a suspended command or while the auth process is asked; the others come
+    /// only when the session has answered [`Step::Read`] (or [`Step::Authenticate`], for its answer).
     Goodbye(Goodbye),
 }
 

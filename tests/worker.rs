@@ -304,8 +304,8 @@ fn stop_says_goodbye_to_all() {
     // Both are at work when the stop comes.
     stalled.stream().peek(&mut [0]).unwrap();
     std::thread::sleep(Duration::from_millis(100));
+    // Returns although one client takes no output.
     server.worker.stop(Duration::from_secs(1));
     clients.iter_mut().for_each(|client| assert_eq!(client.rest(), "bye Shutdown\n"));
     assert_eq!(syncing.rest(), "blocked\nbye Shutdown\n", "what was begun is answered");
-    server.await_sessions(1);
 }

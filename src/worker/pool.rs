@@ -282,8 +282,8 @@ impl Pool {
     fn ask(&self, token: Token, request: &Request, now: Instant) {
         let is_first = self.waiting_for_auth.fetch_add(1, SeqCst) == 0;
         let mut link = hold(&self.auth);
-        link.submit(number(token), request, now);
         self.connect_auth(link.as_mut(), now);
+        link.submit(number(token), request, now);
         link.flush();
         drop(link);
         if is_first {
