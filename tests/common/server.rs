@@ -1,0 +1,261 @@
+//! Starts the program that is under test and stops it again.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::client::Client;
+
+/// The password of every user in the tests.
+pub const PASSWORD: &str = "secret";
+
+/// How long the server may take to start, and to stop before it is killed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a test's server is like.
+pub struct Options {
+    settings: Vec<(String, String)>,
+    users: Vec<String>,
+}
+
+impl Default for Options {
+    /// Three workers on a free port of the loopback interface, one user `ada`.
+    fn default() -> Self {
+        Options { settings: Vec::new(), users: vec!["ada".to_owned()] }
+            .set("service.listenaddr", "127.0.0.1")
+            .set("service.imap.port", "0")
+            .set("service.imap.numprocesses", "3")
+    }
+}
+
+impl Options {
+    /// Gives an option of the configuration a value.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds users; all have the password [`PASSWORD`].
+    pub fn users(mut self, names: impl IntoIterator<Item = impl ToString>) -> Self {
+        self.users.extend(names.into_iter().map(|name| name.to_string()));
+        self
+    }
+}
+
+/// A running server on a base of its own. It ends when this is dropped.
+pub struct Server {
+    base: TempDir,
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Makes a base, starts the server on it, and waits until it listens.
+    pub fn start(options: Options) -> Server {
+        let base = tempfile::tempdir().expect("make a temporary directory");
+        let dir = base.path().join("msg-svr-base");
+        init(&dir, &options.settings);
+        import_users(&dir, &options.users);
+        let mut child = serve(&dir);
+        let addr = wait_for_listener(&dir, &mut child);
+        Server { base, child, addr }
+    }
+
+    /// Stops the server, and starts it again on the same base.
+    pub fn restart(&mut self) {
+        self.stop();
+        let dir = self.dir();
+        self.child = serve(&dir);
+        self.addr = wait_for_listener(&dir, &mut self.child);
+    }
+
+    /// Where IMAP is served.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The base directory.
+    pub fn dir(&self) -> PathBuf {
+        self.base.path().join("msg-svr-base")
+    }
+
+    /// The master's process id.
+    pub fn pid(&self) -> Pid {
+        pid(&self.child)
+    }
+
+    /// A connection whose greeting has been read.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// A connection on which `user` is logged in.
+    pub fn login(&self, user: &str) -> Client {
+        let mut client = self.connect();
+        client.ok(format!("LOGIN {user} {PASSWORD}"));
+        client
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        read_log(&self.dir())
+    }
+
+    /// Sends the master a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("signal the master");
+    }
+
+    /// The processes that the master has started and that live.
+    pub fn children(&self) -> Vec<Pid> {
+        children(self.pid())
+    }
+
+    /// Waits for the server's end; `None` when it lives longer than `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.child.try_wait().expect("wait for the server") {
+                Some(status) => return Some(status),
+                None if Instant::now() > deadline => return None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(self.pid(), Signal::SIGTERM);
+        }
+        if self.wait(PATIENCE).is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log, last lines ---\n{}", tail(&self.log(), 60));
+        }
+    }
+}
+
+/// Runs one command of the program against a base and insists on its success.
+pub fn heliograph(args: &[&str]) -> String {
+    let output = program().args(args).stdin(Stdio::null()).output().expect("run heliograph");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "heliograph {} failed: {}{text}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// The living children of a process.
+pub fn children(parent: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").expect("list /proc").flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|&id: &i32| parent_of(id) == Some(parent.as_raw())).map(Pid::from_raw).collect()
+}
+
+/// The parent of a process that is not a zombie.
+fn parent_of(id: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    match fields.next()? {
+        "Z" => None,
+        _ => fields.next()?.parse().ok(),
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heliograph"));
+    command.env_remove("MSG_SVR_BASE");
+    command
+}
+
+fn init(dir: &Path, settings: &[(String, String)]) {
+    let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut args = vec!["init"];
+    for setting in &settings {
+        args.extend(["--set", setting]);
+    }
+    args.push(path(dir));
+    heliograph(&args);
+}
+
+fn import_users(dir: &Path, users: &[String]) {
+    let lines: String = users.iter().map(|name| format!("{name}:{{PLAIN}}{PASSWORD}\n")).collect();
+    let file = dir.with_file_name("users");
+    fs::write(&file, lines).expect("write the list of users");
+    heliograph(&["--base", path(dir), "user", "import", path(&file)]);
+}
+
+fn serve(dir: &Path) -> Child {
+    let _ = fs::remove_file(listeners(dir));
+    let log = File::options().create(true).append(true).open(log_file(dir)).expect("open the log");
+    program()
+        .args(["--base", path(dir), "serve"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("share the log"))
+        .stderr(log)
+        .spawn()
+        .expect("start heliograph")
+}
+
+/// The master writes this file when every service listens: `imap 127.0.0.1:41234`, a line per socket.
+fn listeners(dir: &Path) -> PathBuf {
+    dir.join("data/proc/listeners")
+}
+
+fn wait_for_listener(dir: &Path, child: &mut Child) -> SocketAddr {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(addr) = fs::read_to_string(listeners(dir)).ok().as_deref().and_then(imap_listener) {
+            return addr;
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            panic!("the server ended with {status}:\n{}", read_log(dir));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = kill(pid(child), Signal::SIGKILL);
+    panic!("the server did not say where it listens:\n{}", read_log(dir));
+}
+
+fn imap_listener(text: &str) -> Option<SocketAddr> {
+    text.lines().find_map(|line| line.strip_prefix("imap ")?.trim().parse().ok())
+}
+
+fn log_file(dir: &Path) -> PathBuf {
+    dir.with_file_name("serve.log")
+}
+
+fn read_log(dir: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log_file(dir)).unwrap_or_default()).into_owned()
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a process id fits"))
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("the temporary directory has a plain name")
+}
