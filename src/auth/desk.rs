@@ -92,6 +92,15 @@ impl Cause {
     }
 }
 
+/// A question that has no flight.
+struct Question {
+    id: Fingerprint,
+    asker: Asker,
+    request: Request,
+    origin: Origin,
+    credentials: Fingerprint,
+}
+
 /// Questions that wait for the same verification.
 #[derive(Debug)]
 struct Flight {
@@ -169,7 +178,7 @@ impl Desk {
             flight.askers.push(asker);
             self.waiting += 1;
         } else {
-            self.admit(id, asker, request, origin, credentials, now, out);
+            self.admit(Question { id, asker, request, origin, credentials }, now, out);
         }
     }
 
@@ -236,17 +245,9 @@ impl Desk {
         ])
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one question, computed by the one caller")]
-    fn admit(
-        &mut self,
-        id: Fingerprint,
-        asker: Asker,
-        request: Request,
-        origin: Origin,
-        credentials: Fingerprint,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
+    /// Makes a flight of a question, if it may become one.
+    fn admit(&mut self, question: Question, now: Instant, out: &mut Outbox) {
+        let Question { id, asker, request, origin, credentials } = question;
         let Request { mechanism, authorization, authentication, password, remote } = request;
         let is_too_long = password.expose().is_empty() || password.expose().len() > MAX_PASSWORD;
         let (name, authorization) = match names(&authentication, authorization.as_deref()) {

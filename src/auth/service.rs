@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::desk::{Asker, Desk, Job, Outbox, Verdict};
-use super::limits::{MAX_PEERS, MAX_UNSENT};
+use super::limits::{MAX_AUTH_FRAME, MAX_PEERS, MAX_UNSENT};
 use super::wire::{self, WireError};
 use crate::config::{AuthSettings, Base, Settings};
 
@@ -32,6 +32,9 @@ const FIRST_PEER: usize = 3;
 
 /// Bytes read at once.
 const READ_SIZE: usize = 16 * 1024;
+
+/// What was read, and before it the beginning of a frame.
+const INPUT_SIZE: usize = READ_SIZE + 4 + MAX_AUTH_FRAME;
 
 /// Stack of a hashing thread, in bytes; the memory of argon2 is on the heap.
 const HASHER_STACK: usize = 256 * 1024;
@@ -50,12 +53,12 @@ impl Options {
     }
 }
 
-/// Answers questions until `stop` becomes readable or its other end is closed. To be called after `fork`, in a
-/// process of its own: it starts threads.
+/// Answers questions until `stop` becomes readable or its other end is closed; without a `stop`, until the process
+/// ends, which harms nothing at any time. To be called after `fork`: it starts threads.
 ///
 /// # Errors
 /// When the poller or a thread cannot be made, or the poller fails.
-pub fn serve(listener: UnixListener, options: Options, stop: &OwnedFd) -> io::Result<()> {
+pub fn serve(listener: UnixListener, options: Options, stop: Option<BorrowedFd<'_>>) -> io::Result<()> {
     Service::new(listener, options, stop)?.run()
 }
 
@@ -65,6 +68,8 @@ struct Service {
     desk: Desk,
     peers: HashMap<usize, Peer>,
     next_peer: usize,
+    /// Peers that may have something to read.
+    unread: Vec<usize>,
     jobs: Sender<Job>,
     verdicts: Receiver<Verdict>,
     out: Outbox,
@@ -72,18 +77,21 @@ struct Service {
 
 struct Peer {
     stream: UnixStream,
-    input: Vec<u8>,
+    /// Never grows beyond its first capacity: passwords would be left behind.
+    input: Zeroizing<Vec<u8>>,
     output: Vec<u8>,
 }
 
 impl Service {
-    fn new(listener: UnixListener, options: Options, stop: &OwnedFd) -> io::Result<Self> {
+    fn new(listener: UnixListener, options: Options, stop: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let mut listener = mio::net::UnixListener::from_std(listener);
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        registry.register(&mut SourceFd(&stop.as_raw_fd()), STOP, Interest::READABLE)?;
+        if let Some(stop) = stop {
+            registry.register(&mut SourceFd(&stop.as_raw_fd()), STOP, Interest::READABLE)?;
+        }
         let waker = Arc::new(Waker::new(registry, VERDICTS)?);
         let (jobs, verdicts) = hashers(&waker)?;
         let desk = Desk::new(options.users, &options.settings)?;
@@ -94,6 +102,7 @@ impl Service {
             desk,
             peers,
             next_peer: FIRST_PEER,
+            unread: Vec::new(),
             jobs,
             verdicts,
             out: Outbox::default(),
@@ -105,9 +114,7 @@ impl Service {
         // Peers that connected before the listener was registered make no event.
         self.accept();
         loop {
-            let now = Instant::now();
-            let timeout = self.desk.next_due().map(|due| due.saturating_duration_since(now));
-            match self.poll.poll(&mut events, timeout.map(round_up)) {
+            match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
@@ -117,11 +124,28 @@ impl Service {
                     STOP => return Ok(()),
                     LISTENER => self.accept(),
                     VERDICTS => self.judge(now),
-                    Token(peer) => self.read(peer, now),
+                    Token(peer) => self.want_turn(peer),
                 }
+            }
+            for peer in std::mem::take(&mut self.unread) {
+                self.read(peer, now);
             }
             self.desk.advance(now, &mut self.out);
             self.deliver();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unread.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.desk.next_due()?;
+        Some(round_up(due.saturating_duration_since(Instant::now())))
+    }
+
+    fn want_turn(&mut self, peer: usize) {
+        if !self.unread.contains(&peer) {
+            self.unread.push(peer);
         }
     }
 
@@ -151,7 +175,10 @@ impl Service {
             return;
         }
         self.next_peer += 1;
-        self.peers.insert(token, Peer { stream, input: Vec::new(), output: Vec::new() });
+        self.peers.insert(
+            token,
+            Peer { stream, input: Zeroizing::new(Vec::with_capacity(INPUT_SIZE)), output: Vec::new() },
+        );
     }
 
     fn judge(&mut self, now: Instant) {
@@ -160,14 +187,17 @@ impl Service {
         }
     }
 
-    /// Takes a peer's questions, and writes what it did not take before.
+    /// Takes some of a peer's questions, and writes what it did not take before. A peer that has more to say gets
+    /// its next turn after the others.
     fn read(&mut self, token: usize, now: Instant) {
         let Some(peer) = self.peers.get_mut(&token) else { return };
         let desk = &mut self.desk;
         let out = &mut self.out;
         let result = peer.read(|id, request| desk.ask(Asker { peer: token, id }, request, now, out));
-        if let Err(error) = result.and_then(|()| peer.flush()) {
-            self.drop_peer(token, &error);
+        match result.and_then(|has_more| peer.flush().map(|()| has_more)) {
+            Ok(true) => self.want_turn(token),
+            Ok(false) => {}
+            Err(error) => self.drop_peer(token, &error),
         }
     }
 
@@ -181,7 +211,7 @@ impl Service {
         for (asker, reply) in self.out.replies.drain(..) {
             // A peer that has gone wants no answer.
             let Some(peer) = self.peers.get_mut(&asker.peer) else { continue };
-            if peer.output.is_empty() {
+            if touched.last() != Some(&asker.peer) {
                 touched.push(asker.peer);
             }
             wire::encode_reply(asker.id, &reply, &mut peer.output);
@@ -202,25 +232,20 @@ impl Service {
 }
 
 impl Peer {
-    /// Reads until there is no more, and hands on every question that is complete.
-    fn read(&mut self, mut ask: impl FnMut(u64, super::Request)) -> io::Result<()> {
-        let mut buffer = [0; READ_SIZE];
-        let result = loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => break Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    self.input.extend_from_slice(&buffer[..count]);
-                    if let Err(error) = take_questions(&mut self.input, &mut ask) {
-                        break Err(io::Error::new(ErrorKind::InvalidData, error));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
-                Err(error) => break Err(error),
-            }
+    /// Reads once and hands on every question that is complete. Says whether there may be more to read.
+    fn read(&mut self, ask: impl FnMut(u64, super::Request)) -> io::Result<bool> {
+        let mut buffer = Zeroizing::new([0; READ_SIZE]);
+        let count = match self.stream.read(buffer.as_mut_slice()) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
         };
-        buffer.zeroize();
-        result
+        self.input.extend_from_slice(&buffer[..count]);
+        take_questions(&mut self.input, ask)
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -240,7 +265,7 @@ impl Peer {
 }
 
 /// Removes the complete frames from the front of the input. What remains is shorter than a frame.
-fn take_questions(input: &mut Vec<u8>, ask: &mut impl FnMut(u64, super::Request)) -> Result<(), WireError> {
+fn take_questions(input: &mut Vec<u8>, mut ask: impl FnMut(u64, super::Request)) -> Result<(), WireError> {
     let mut taken = 0;
     while let Some((payload, length)) = wire::first_frame(&input[taken..])? {
         let (id, request) = wire::decode_request(payload)?;
@@ -293,6 +318,7 @@ fn hashers(waker: &Arc<Waker>) -> io::Result<(Sender<Job>, Receiver<Verdict>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream as Client;
 
     use super::*;
@@ -315,7 +341,7 @@ mod tests {
             let settings =
                 AuthSettings { cache_size: 10, cache_ttl: Duration::from_secs(60), admins: vec![] };
             let options = Options { users: users_path, settings };
-            let service = thread::spawn(move || serve(listener, options, &theirs));
+            let service = thread::spawn(move || serve(listener, options, Some(theirs.as_fd())));
             Scene { dir, stop: Some(ours), service: Some(service) }
         }
 

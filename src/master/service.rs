@@ -2,9 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::PipeWriter;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,8 +64,7 @@ fn plan(base: &Base, settings: Settings, partition: PathBuf) -> Plan {
 
 /// The auth process runs until it is ended by a signal.
 fn serve_auth(listener: UnixListener, options: auth::Options) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (never, _open): (_, PipeWriter) = std::io::pipe()?;
-    Ok(auth::serve(listener, options, &OwnedFd::from(never))?)
+    Ok(auth::serve(listener, options, None)?)
 }
 
 fn open_imap(
