@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
+use crate::sys::{LockMode, OfdLock};
+
 /// Holds off other writers of a file, in this and other processes, until dropped. Readers need no lock.
 #[derive(Debug)]
 pub struct FileLock {
@@ -26,7 +28,7 @@ impl FileLock {
             .mode(0o600)
             .open(with_suffix(path, ".lock"))?;
         keep_owner(&file, path)?;
-        file.lock()?;
+        OfdLock::lock(&file, LockMode::Exclusive)?.keep();
         Ok(FileLock { _file: file })
     }
 }
@@ -103,8 +105,9 @@ mod tests {
         let path = dir.path().join("file");
         let lock = FileLock::acquire(&path).unwrap();
         let other = File::options().write(true).open(dir.path().join("file.lock")).unwrap();
-        assert!(other.try_lock().is_err());
+        let try_lock = || OfdLock::try_lock(&other, LockMode::Exclusive).unwrap();
+        assert!(try_lock().is_none());
         drop(lock);
-        assert!(other.try_lock().is_ok());
+        assert!(try_lock().is_some());
     }
 }
