@@ -165,11 +165,12 @@ impl Desk {
             return;
         }
         let credentials = self.credentials(&request);
+        let origin = Origin::new(&self.key, request.remote, &request.authentication);
         if let Some(user) = self.cache.find(&credentials, now) {
+            self.penalties.pardon(&origin);
             out.replies.push((asker, Reply::Granted(user.clone())));
             return;
         }
-        let origin = Origin::new(&self.key, request.remote, &request.authentication);
         let id = self.key.fingerprint(&[credentials.as_bytes(), &origin.address_octets()]);
         if self.waiting >= MAX_WAITING {
             log::warn!(waiting = self.waiting; "too many logins are waiting");

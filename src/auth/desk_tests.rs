@@ -175,6 +175,20 @@ fn guessing_becomes_slow_and_holds_up_nobody_else() {
 }
 
 #[test]
+fn who_knows_the_password_was_not_guessing() {
+    let mut scene = Scene::new("ada:{PLAIN}secret\n");
+    assert_eq!(scene.login("ada", "secret"), granted("ada"));
+    for n in 0..6 {
+        scene.login("ada", &format!("typo{n}"));
+    }
+    let late = scene.ask(None, "ada", "typo");
+    assert!(late.jobs.is_empty(), "has to wait");
+    scene.settle(late);
+    assert_eq!(scene.ask(None, "ada", "secret").replies.len(), 1, "at once, from the cache");
+    assert_eq!(scene.ask(None, "ada", "another typo").jobs.len(), 1, "free again");
+}
+
+#[test]
 fn guessing_all_at_once_is_refused_in_the_end() {
     let mut scene = Scene::new("ada:{PLAIN}secret\n");
     let mut all = Outbox::default();

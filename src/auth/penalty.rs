@@ -127,6 +127,13 @@ impl Penalties {
         self.users.record(origin.user, now).failures = 0;
     }
 
+    /// Someone there knows the password, as the cache could tell: what went wrong before was not guessing.
+    pub fn pardon(&mut self, origin: &Origin) {
+        if let Some(record) = self.users.existing(&origin.user) {
+            record.failures = 0;
+        }
+    }
+
     fn both(&mut self, origin: &Origin, now: Instant) -> [&mut Record; 2] {
         [self.users.record(origin.user, now), self.addresses.record(origin.address, now)]
     }
@@ -165,6 +172,10 @@ impl<K> Default for Generations<K> {
 }
 
 impl<K: Copy + Eq + Hash> Generations<K> {
+    fn existing(&mut self, key: &K) -> Option<&mut Record> {
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+    }
+
     /// The record of a key, with the failures forgotten that are due.
     fn record(&mut self, key: K, now: Instant) -> &mut Record {
         if self.young.len() >= MAX_PENALTIES && !self.young.contains_key(&key) {
