@@ -250,6 +250,30 @@ fn bad_situations_are_said_in_one_line() {
     }
 }
 
+/// The worker waits instead of asking again and again, and goes on when there are descriptors again.
+#[test]
+fn running_out_of_descriptors_does_not_spin() {
+    let server = Server::start(&["workers=1", "threads=2"]);
+    let (pid, mut client) = server.one_client_per_worker(1).remove(0);
+    let limit = |number: &str| {
+        let nofile = format!("--nofile={number}:1000");
+        let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &nofile]).status();
+        assert!(status.expect("prlimit (util-linux) runs").success());
+    };
+    limit("0");
+    // The acceptor has had a descriptor ready for the next one before it began to wait.
+    let mut last = server.client();
+    let mut waiting = Client::connect_silently(server.address);
+    assert_eq!([client.ask("served"), last.ask("too")], ["served", "too"]);
+    let before = wakeups(&server);
+    std::thread::sleep(Duration::from_secs(1));
+    let woken = wakeups(&server) - before;
+    assert!((1..50).contains(&woken), "woken {woken} times");
+    assert!(waiting.is_silent());
+    limit("1000");
+    assert_eq!(waiting.line(), "hello");
+}
+
 /// Nothing happens, nothing runs: no thread of any process wakes up.
 #[test]
 fn an_idle_server_sleeps() {

@@ -96,14 +96,14 @@ fn start_worker(plan: &Plan, shared: &Shared, index: usize) -> Result<Worker, Bo
         listeners,
         board: Arc::clone(&shared.board),
         notify,
-        auth: (plan.auth_link)(&shared.auth_path),
+        auth: (plan.auth_link)(&shared.auth_socket.path),
         protocol: plan.protocol.as_ref(),
     })?)
 }
 
 /// The service has a thread, so that this one can wait for signals. It keeps nothing that a sudden end harms.
 fn live_as_auth(plan: &Plan, shared: &Shared, mut attention: Attention<'_>) -> i32 {
-    let started = shared.auth_listener.try_clone().and_then(|listener: UnixListener| {
+    let started = shared.auth_socket.listener.try_clone().and_then(|listener: UnixListener| {
         let serve = Arc::clone(&plan.auth);
         std::thread::Builder::new().name("auth".to_owned()).spawn(move || {
             match serve(listener) {

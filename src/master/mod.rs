@@ -25,7 +25,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::notify::{Bus, BusError};
-use crate::sys::{self, ForkError};
+use crate::sys::{self, ForkError, SocketDirectory};
 use crate::worker::{AuthLink, MAX_WORKERS, ProtocolFactory, SPARE_DESCRIPTORS, Scoreboard, TimeLimits};
 
 use pid_file::PidFile;
@@ -120,10 +120,17 @@ struct Shared {
     listeners: Vec<TcpListener>,
     board: Arc<Scoreboard>,
     bus: Arc<Bus>,
-    auth_path: PathBuf,
-    auth_listener: UnixListener,
+    auth_socket: AuthSocket,
     /// Locked as long as the master or a child lives.
     _pid_file: PidFile,
+}
+
+/// The socket outlives the auth process: while that is replaced, requests wait in the backlog.
+struct AuthSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The path leads through it.
+    _directory: SocketDirectory,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -140,12 +147,11 @@ pub fn run(plan: &Plan) -> Result<(), ServeError> {
     let pid_file = PidFile::take(&plan.proc_dir, &plan.base)?;
     let listeners = plan.listeners.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     raise_limits(plan);
-    let (auth_path, auth_listener) = auth_socket(&plan.proc_dir)?;
+    let auth_socket = AuthSocket::bind(&plan.proc_dir)?;
     let shared = Shared {
         board: Arc::new(Scoreboard::new(plan.workers, plan.sessions).map_err(ServeError::Memory)?),
         bus: Bus::new(&plan.proc_dir, plan.workers)?,
-        auth_path,
-        auth_listener,
+        auth_socket,
         _pid_file: pid_file,
         listeners,
     };
@@ -170,20 +176,22 @@ fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// The socket outlives the auth process: while that is replaced, requests wait in the backlog.
-fn auth_socket(directory: &Path) -> Result<(PathBuf, UnixListener), ServeError> {
-    let path = directory.join("auth");
-    let bind = || {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    let listener = bind().map_err(|source| ServeError::AuthSocket { path: path.clone(), source })?;
-    Ok((path, listener))
+impl AuthSocket {
+    fn bind(directory: &Path) -> Result<Self, ServeError> {
+        let name = directory.join("auth");
+        let bind = || {
+            match fs::remove_file(&name) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let directory = SocketDirectory::open(directory)?;
+            let path = directory.path("auth");
+            let listener = UnixListener::bind(&path)?;
+            fs::set_permissions(&name, Permissions::from_mode(0o600))?;
+            Ok(AuthSocket { listener, path, _directory: directory })
+        };
+        bind().map_err(|source| ServeError::AuthSocket { path: name.clone(), source })
+    }
 }
 
 /// A lower limit than the sessions need is worth a warning, not a refusal: most servers are never full.

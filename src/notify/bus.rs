@@ -1,6 +1,6 @@
 //! What the workers share: the interest table and the sockets, made before the first fork.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::store::{MailboxId, UserName};
-use crate::sys::SharedWords;
+use crate::sys::{SharedWords, SocketDirectory};
 
 use super::limits::INTEREST_SLOTS;
 
@@ -67,8 +67,9 @@ impl Bus {
         let words = SharedWords::new(2 * INTEREST_SLOTS + workers).map_err(BusError::Memory)?;
         let seed = getrandom::u64().map_err(BusError::Random)?;
         let socket = |index| {
-            let path = directory.join(format!("{SOCKET_PREFIX}{index}"));
-            Sockets::new(directory, &path).map_err(|source| BusError::Socket { path, source })
+            let name = format!("{SOCKET_PREFIX}{index}");
+            Sockets::new(directory, &name)
+                .map_err(|source| BusError::Socket { path: directory.join(&name), source })
         };
         let sockets = (0..workers).map(socket).collect::<Result<_, _>>()?;
         Ok(Arc::new(Bus { words, seed, sockets }))
@@ -121,34 +122,19 @@ impl Bus {
 }
 
 impl Sockets {
-    fn new(directory: &Path, path: &Path) -> io::Result<Self> {
-        match fs::remove_file(path) {
+    fn new(directory: &Path, name: &str) -> io::Result<Self> {
+        match fs::remove_file(directory.join(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let short = ShortPath::new(directory, path)?;
-        let receiver = UnixDatagram::bind(&short.path)?;
+        let sockets = SocketDirectory::open(directory)?;
+        let receiver = UnixDatagram::bind(sockets.path(name))?;
         receiver.set_nonblocking(true)?;
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        fs::set_permissions(directory.join(name), Permissions::from_mode(0o600))?;
         let sender = UnixDatagram::unbound()?;
         sender.set_nonblocking(true)?;
-        sender.connect(&short.path)?;
+        sender.connect(sockets.path(name))?;
         Ok(Sockets { receiver, sender })
-    }
-}
-
-/// A socket's path through a descriptor of its directory: `sockaddr_un` has room for 107 bytes only.
-pub(super) struct ShortPath {
-    pub path: PathBuf,
-    _directory: File,
-}
-
-impl ShortPath {
-    pub fn new(directory: &Path, path: &Path) -> io::Result<Self> {
-        let open = File::open(directory)?;
-        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
-        let short = Path::new("/proc/self/fd").join(open.as_raw_fd().to_string()).join(name);
-        Ok(ShortPath { path: short, _directory: open })
     }
 }
 

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use crate::store::{MailboxId, UserName};
+use crate::sys::SocketDirectory;
 
-use super::bus::{SOCKET_PREFIX, ShortPath, encode};
+use super::bus::{SOCKET_PREFIX, encode};
 use super::limits::SEND_TIMEOUT;
 
 /// Sends changes to every worker of a running server; without one, to nobody.
@@ -19,18 +20,13 @@ impl Sender {
     /// Connects to the sockets in `directory` (`data/proc`). Those that nobody holds open are left out: they are
     /// of a server that has ended.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        let mut sockets = Vec::new();
+        let (mut sockets, paths) = (Vec::new(), SocketDirectory::open(directory)?);
         for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let is_ours = path
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes().starts_with(SOCKET_PREFIX.as_bytes()));
-            if !is_ours {
-                continue;
-            }
+            let name = entry?.file_name();
+            let Some(name) = name.to_str().filter(|name| name.starts_with(SOCKET_PREFIX)) else { continue };
             let socket = UnixDatagram::unbound()?;
             socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-            if socket.connect(&ShortPath::new(directory, &path)?.path).is_ok() {
+            if socket.connect(paths.path(name)).is_ok() {
                 sockets.push(socket);
             }
         }

@@ -8,6 +8,7 @@ mod logfile;
 mod read;
 mod secret;
 mod shared;
+mod short_path;
 mod signals;
 mod socket;
 
@@ -19,5 +20,6 @@ pub use logfile::{LogFile, reopen_logs};
 pub use read::{map, read_at};
 pub use secret::Secret;
 pub use shared::SharedWords;
+pub use short_path::SocketDirectory;
 pub use signals::{Signals, SignalsBlocked};
 pub use socket::{accept, listen};

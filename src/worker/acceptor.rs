@@ -14,9 +14,9 @@ use nix::errno::Errno;
 use crate::session::Protocol;
 use crate::sys;
 
-use super::limits::{ACCEPT_PAUSE, FULL_TICK};
+use super::limits::{ACCEPT_PAUSE, FULL_TICK, WARNING_PAUSE};
 use super::pool::Pool;
-use super::scoreboard::Scoreboard;
+use super::scoreboard::{Counter, Scoreboard};
 
 pub struct Acceptor {
     pub pool: Arc<Pool>,
@@ -26,10 +26,30 @@ pub struct Acceptor {
     pub index: usize,
 }
 
+/// When what was last said in the log; a flood of connections must not become a flood of lines.
+#[derive(Default)]
+struct Warnings {
+    refusal: Pace,
+    accept: Pace,
+}
+
+#[derive(Default)]
+struct Pace(Option<Instant>);
+
+impl Pace {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|at| at.elapsed() >= WARNING_PAUSE);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 impl Acceptor {
     /// Accepts until the worker stops.
     pub fn work(self) {
-        let mut last_warning = None;
+        let mut warnings = Warnings::default();
         while !self.pool.is_stopping() {
             let is_full = || self.board.should_wait(self.index) && !self.pool.is_stopping();
             if is_full() {
@@ -37,21 +57,24 @@ impl Acceptor {
                 continue;
             }
             match sys::accept(&self.listener) {
-                Ok((stream, remote)) => self.receive(stream, remote),
+                Ok((stream, remote)) => self.receive(stream, remote, &mut warnings.refusal),
                 Err(error) if is_the_clients(&error) => {}
-                Err(error) => pause(&error, &mut last_warning),
+                Err(error) => pause(&error, &mut warnings.accept),
             }
         }
     }
 
-    fn receive(&self, stream: TcpStream, remote: SocketAddr) {
+    fn receive(&self, stream: TcpStream, remote: SocketAddr, warning: &mut Pace) {
         if self.pool.is_stopping() {
             return;
         }
         if self.board.admit(self.index) {
             self.pool.admit(stream, remote, self.protocol.as_ref());
         } else {
-            log::warn!(peer:% = remote; "refused: all workers are full, see service.imap.maxsessions");
+            if warning.is_due() {
+                let refused = self.board.value(self.index, Counter::Refused);
+                log::warn!(peer:% = remote, refused; "refused: all workers are full, see service.imap.maxsessions");
+            }
             refuse(stream, &self.protocol.refusal());
         }
     }
@@ -82,11 +105,10 @@ fn is_the_clients(error: &io::Error) -> bool {
         })
 }
 
-/// Out of descriptors or memory: waiting is all that helps; a warning a minute says so.
-fn pause(error: &io::Error, last_warning: &mut Option<Instant>) {
-    if last_warning.is_none_or(|at: Instant| at.elapsed().as_secs() >= 60) {
+/// Out of descriptors or memory: waiting is all that helps.
+fn pause(error: &io::Error, warning: &mut Pace) {
+    if warning.is_due() {
         log::error!(error:% = error; "cannot accept connections; raise the limit of open files or lower service.imap.maxsessions");
-        *last_warning = Some(Instant::now());
     }
     std::thread::sleep(ACCEPT_PAUSE);
 }

@@ -31,6 +31,7 @@ mod wheel;
 use std::error::Error;
 use std::io;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,7 @@ use thiserror::Error;
 
 use crate::notify::{self, Hub};
 use crate::session::{Protocol, Waker};
+use crate::sys;
 
 use acceptor::Acceptor;
 use pool::Pool;
@@ -154,7 +156,17 @@ impl Worker {
     }
 }
 
+/// Exit code of a worker that has lost a thread.
+const EXIT_PANICKED: i32 = 101;
+
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), WorkerError> {
     let builder = std::thread::Builder::new().name(name.clone()).stack_size(limits::THREAD_STACK);
+    // A panic in a session is caught where it runs. One that gets here has left the pool without a thread, perhaps
+    // without the seat: the process must not go on.
+    let work = move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            sys::exit_now(EXIT_PANICKED);
+        }
+    };
     builder.spawn(work).map(drop).map_err(|error| WorkerError::Thread(name, error))
 }

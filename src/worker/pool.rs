@@ -1,8 +1,8 @@
 //! What the threads of a worker share: the slots, the inbox of the poller, the connection to the auth process.
 //!
-//! Locks, none of them held while another is taken except as listed: a slot's connection → the free list, the
-//! answers, the inbox, the auth link (auth link → answers → inbox). A slot's connection is locked by the one
-//! thread that the slot's state lets run it, so that lock never waits.
+//! Locks: a slot's connection is locked by the one thread that the slot's state lets run it, so that lock hardly
+//! ever waits; under it, the session takes the locks of other rooms, and the worker those of the answers and the
+//! inbox. Under all the others here no further lock is taken.
 
 use std::collections::HashMap;
 use std::io;
