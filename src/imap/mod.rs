@@ -89,6 +89,10 @@ impl Protocol for Imap {
     fn refusal(&self) -> Vec<u8> {
         b"* BYE [UNAVAILABLE] too many connections, try again later\r\n".to_vec()
     }
+
+    fn finish(&self) {
+        self.shared.store.close();
+    }
 }
 
 /// The greeting's text; control characters, which would end the line, are left out.
