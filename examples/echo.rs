@@ -61,5 +61,6 @@ fn serve() -> Result<(), Box<dyn Error>> {
         reopen_logs: Box::new(|| ()),
         bound: Box::new(|addresses| println!("{}", addresses[0])),
     };
-    Ok(master::run(&plan)?)
+    println!("{:?}", master::run(&plan)?);
+    Ok(())
 }

@@ -85,6 +85,13 @@ impl Server {
         kill(self.master(), signal).unwrap();
     }
 
+    /// What it has printed since the address.
+    fn last_words(&mut self) -> String {
+        let mut text = String::new();
+        self.process.stdout.as_mut().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
     fn await_end(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
@@ -200,6 +207,17 @@ fn sigterm_ends_all_within_five_seconds() {
     server.signal(Signal::SIGTERM);
     clients.iter_mut().for_each(|client| assert_eq!(client.rest(), "bye Shutdown\n"));
     assert!(server.await_end(Duration::from_secs(5)).success());
+    assert_eq!(server.last_words(), "Orderly\n");
+}
+
+#[test]
+fn a_lost_worker_is_not_forgotten_at_the_end() {
+    let mut server = Server::start(&["workers=2", "threads=2"]);
+    kill(server.one_client_per_worker(2)[0].0, Signal::SIGKILL).unwrap();
+    server.one_client_per_worker(2);
+    server.signal(Signal::SIGTERM);
+    assert!(server.await_end(Duration::from_secs(5)).success());
+    assert_eq!(server.last_words(), "Broken\n");
 }
 
 #[test]

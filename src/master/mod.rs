@@ -33,6 +33,7 @@ use supervisor::Supervisor;
 
 pub use pid_file::PidFileError;
 pub use service::serve;
+pub use supervisor::Ending;
 
 /// All that the master needs to know, made from the settings.
 pub struct Plan {
@@ -133,10 +134,10 @@ struct AuthSocket {
     _directory: SocketDirectory,
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT; says how the workers ended.
 ///
 /// The process must have one thread. In the children this function does not return: they exit.
-pub fn run(plan: &Plan) -> Result<(), ServeError> {
+pub fn run(plan: &Plan) -> Result<Ending, ServeError> {
     if plan.listeners.is_empty() {
         return Err(ServeError::NoListener);
     }

@@ -16,7 +16,7 @@ use crate::sys;
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
-use super::{Listen, Plan, ServeError, run};
+use super::{Ending, Listen, Plan, ServeError, run};
 
 /// The greeting when `service.imap.banner` is unset.
 const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
@@ -31,8 +31,11 @@ const LISTENERS: &str = "listeners";
 pub fn serve(base: &Base, settings: Settings) -> Result<(), ServeError> {
     let partition = settings.partition(base);
     store::begin_epoch(&partition)?;
-    run(&plan(base, settings, partition.clone()))?;
-    Ok(store::close_epoch(&partition)?)
+    match run(&plan(base, settings, partition.clone()))? {
+        Ending::Orderly => Ok(store::close_epoch(&partition)?),
+        // A worker that died has synced nothing: the next master must not take that for done.
+        Ending::Broken => Ok(()),
+    }
 }
 
 fn plan(base: &Base, settings: Settings, partition: PathBuf) -> Plan {

@@ -26,6 +26,16 @@ pub struct Supervisor<'a> {
     lifeline: Option<(PipeReader, PipeWriter)>,
     children: Vec<Child>,
     stop_since: Option<Instant>,
+    ending: Ending,
+}
+
+/// How the workers of this master ended, all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Each said goodbye and brought to disk what it had deferred.
+    Orderly,
+    /// One at least died, at any time: what it had deferred may be in the system's memory only.
+    Broken,
 }
 
 struct Child {
@@ -67,17 +77,18 @@ impl<'a> Supervisor<'a> {
             lifeline: Some(lifeline),
             children,
             stop_since: None,
+            ending: Ending::Orderly,
         })
     }
 
     /// Serves until told to stop.
-    pub fn run(mut self) -> Result<(), ServeError> {
+    pub fn run(mut self) -> Result<Ending, ServeError> {
         loop {
             if self.stop_since.is_none() {
                 self.start_due()?;
             }
             if self.stop_since.is_some() && self.is_everybody_down() {
-                return Ok(());
+                return Ok(self.ending);
             }
             if self.stop_since.is_none() && self.are_workers_given_up() {
                 self.stop();
@@ -176,17 +187,20 @@ impl<'a> Supervisor<'a> {
         let now = Instant::now();
         for child in &mut self.children {
             let State::Running { pid, since } = child.state else { continue };
-            let end = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            let death = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => continue,
-                Ok(status) => end_of(status),
-                Err(_) => (End::Failed, "vanished".to_owned()),
+                Ok(status) => death_of(status),
+                Err(_) => Death { end: End::Failed, cause: "vanished".to_owned(), is_orderly: false },
             };
             if let Role::Worker(worker) = child.role {
                 self.shared.board.clear(worker);
+                if !death.is_orderly {
+                    self.ending = Ending::Broken;
+                }
             }
             child.state = State::Down;
             if self.stop_since.is_none() {
-                child.replace(end, since, now, self.plan.autorestart);
+                child.replace(death, since, now, self.plan.autorestart);
             }
         }
     }
@@ -257,9 +271,9 @@ impl Child {
     }
 
     /// Decides when a child that died is started again.
-    fn replace(&mut self, (end, cause): (End, String), since: Instant, now: Instant, autorestart: bool) {
-        let (role, cause) = (self.role.name(), cause.as_str());
-        let pause = if autorestart { self.restarts.pause(end, since, now) } else { None };
+    fn replace(&mut self, death: Death, since: Instant, now: Instant, autorestart: bool) {
+        let (role, cause) = (self.role.name(), death.cause.as_str());
+        let pause = if autorestart { self.restarts.pause(death.end, since, now) } else { None };
         match pause {
             Some(pause) => {
                 log::error!(role = role.as_str(), cause = cause, pause_ms = pause.as_millis() as u64; "died, will be replaced");
@@ -272,8 +286,16 @@ impl Child {
     }
 }
 
-fn end_of(status: WaitStatus) -> (End, String) {
-    match status {
+/// What is known of a child's end.
+struct Death {
+    end: End,
+    cause: String,
+    /// It was told to stop, and did.
+    is_orderly: bool,
+}
+
+fn death_of(status: WaitStatus) -> Death {
+    let (end, cause) = match status {
         WaitStatus::Signaled(_, signal @ (Signal::SIGKILL | Signal::SIGTERM), _) => {
             (End::Killed, signal.to_string())
         }
@@ -281,7 +303,8 @@ fn end_of(status: WaitStatus) -> (End, String) {
         WaitStatus::Exited(_, 0) => (End::Killed, "told to stop".to_owned()),
         WaitStatus::Exited(_, code) => (End::Failed, format!("exit {code}")),
         other => (End::Failed, format!("{other:?}")),
-    }
+    };
+    Death { end, cause, is_orderly: matches!(status, WaitStatus::Exited(_, 0)) }
 }
 
 /// A child that has ended but is not reaped yet takes signals without complaint.
