@@ -5,7 +5,7 @@ use crate::imap::fetch::{Cursor, Plan};
 use crate::imap::session::{Completion, ImapSession, Started, Sync, View, Work, write_uids};
 use crate::imap::types::{self, FetchAttributes};
 use crate::session::Io;
-use crate::store::{FlagChange, FlagList, Flags, Uid, UidSet};
+use crate::store::{FlagChange, FlagList, Flags, ModSeq, Uid, UidSet};
 
 /// Messages whose flags are looked at in one go.
 const BATCH: usize = 256;
@@ -27,9 +27,7 @@ impl ImapSession {
         let view = self.view()?;
         let mut uids = view.resolve(&command.set, command.uid)?;
         if let Some(since) = command.changed_since {
-            if command.vanished {
-                tell_vanished(view, &command, io.output)?;
-            }
+            tell_vanished(view, &command, since, io.output)?;
             uids = uids.intersection(&view.selected.changed_since(since)?);
         }
         let mut seen = UidSet::new();
@@ -46,9 +44,16 @@ impl ImapSession {
     }
 }
 
-/// UIDs of the set that are gone since then. The set may name UIDs that the view has not.
-fn tell_vanished(view: &View, command: &types::Fetch, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let Some(since) = command.changed_since else { return Ok(()) };
+/// With VANISHED, the UIDs of the set that are gone since then. The set may name UIDs that the view has not.
+fn tell_vanished(
+    view: &View,
+    command: &types::Fetch,
+    since: ModSeq,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    if !command.vanished {
+        return Ok(());
+    }
     let largest = view.selected.uids().last().map_or(0, Uid::get);
     let asked = command.set.resolve(largest);
     let ranges =

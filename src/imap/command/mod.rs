@@ -10,6 +10,7 @@ mod mailbox;
 mod misc;
 mod pattern;
 pub(super) mod search;
+mod search_key;
 mod select;
 mod status;
 mod store;

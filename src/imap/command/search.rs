@@ -1,18 +1,13 @@
 //! SEARCH and UID SEARCH (RFC 9051 §6.4.4; ESEARCH RFC 4731, SEARCHRES RFC 5182, MODSEQ RFC 7162 §3.1.5).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::system_flag;
-use crate::imap::code::{Code, Failure};
-use crate::imap::fetch::{EMAIL_PREFIX, THREAD_PREFIX, parse_object_id};
-use crate::imap::parse::{Charset, CharsetError};
+use super::search_key::Compiler;
+use crate::imap::code::Failure;
 use crate::imap::session::{
     Completion, ImapSession, OwnedTag, Started, Sync, View, Work, seq_ranges, write_uids,
 };
-use crate::imap::types::{self, DateField, DateTest, SearchKey, SearchReturn};
+use crate::imap::types::{self, SearchReturn};
 use crate::imap::write;
-use crate::message::{Needle, Scope};
-use crate::search::{Day, Program, Search, Test};
+use crate::search::Search;
 use crate::session::{Io, Step};
 use crate::store::{ModSeq, Uid, UidSet};
 
@@ -47,21 +42,11 @@ impl ImapSession {
         command: &types::Search<'_>,
         io: &mut Io<'_>,
     ) -> Result<Started, Failure> {
-        let rev2 = self.enabled.rev2;
-        let view = self.view()?;
-        let saves = command.returns.is_some_and(|returns| returns.save);
-        let mut compiler = match Compiler::new(view, command.charset) {
-            Ok(compiler) => compiler,
-            Err(failure) => return Err(refused(view, saves, failure)),
-        };
-        let test = match compiler.test(&command.key) {
-            Ok(test) => test,
-            Err(failure) => return Err(refused(view, saves, failure)),
-        };
-        let with_modseq = compiler.uses_modseq;
-        let program = Program::new(test, view.selected.uids());
         let all = SearchReturn { all: true, ..SearchReturn::default() };
-        let returns = command.returns.or(rev2.then_some(all));
+        let returns = command.returns.or(self.enabled.rev2.then_some(all));
+        let view = self.view()?;
+        let compiled = Compiler::compile(view, command).map_err(|failure| refused(view, returns, failure));
+        let (program, with_modseq) = compiled?;
         let only_first = returns.is_some_and(|r| r.min && !r.max && !r.all && !r.count);
         let searching = Searching {
             tag: OwnedTag::from_slice(tag),
@@ -84,8 +69,8 @@ impl ImapSession {
 }
 
 /// A SEARCH that fails leaves nothing saved (RFC 5182 §2.1).
-fn refused(view: &mut View, saves: bool, failure: Failure) -> Failure {
-    if saves && matches!(failure, Failure::No(..)) {
+fn refused(view: &mut View, returns: Option<SearchReturn>, failure: Failure) -> Failure {
+    if returns.is_some_and(|returns| returns.save) && matches!(failure, Failure::No(..)) {
         view.saved = UidSet::new();
     }
     failure
@@ -104,15 +89,7 @@ impl Searching {
     }
 
     fn found(&mut self, found: UidSet, view: &mut View, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let bounds = UidSet::from_ranges(
-            found.first().zip(found.first()).into_iter().chain(found.last().zip(found.last())),
-        );
-        let told = match self.returns {
-            Some(returns) if !returns.all && !returns.count && (returns.min || returns.max) => {
-                restricted(&bounds, returns)
-            }
-            _ => found.clone(),
-        };
+        let told = restricted(&found, self.returns);
         let modseq = if self.with_modseq { highest_modseq(view, &told)? } else { None };
         let Some(returns) = self.returns else {
             out.extend_from_slice(b"* SEARCH");
@@ -143,28 +120,24 @@ impl Searching {
         out.extend_from_slice(if self.uid { b") UID" } else { b")" });
         let bounds = [(returns.min, " MIN ", found.first()), (returns.max, " MAX ", found.last())];
         for (_, name, uid) in bounds.into_iter().filter(|(asked, ..)| *asked) {
-            if let Some(number) = uid.and_then(|uid| self.number(uid, view)) {
-                out.extend_from_slice(name.as_bytes());
-                write::number(out, u64::from(number));
-            }
+            let number = uid.and_then(|uid| self.number(uid, view));
+            item(out, name, number.map(u64::from));
         }
         if returns.all && !found.is_empty() {
             out.extend_from_slice(b" ALL ");
-            if self.uid {
-                write_uids(out, found);
-            } else {
-                write::ranges(out, seq_ranges(view.selected.uids(), found));
-            }
+            self.write_set(found, view, out);
         }
-        if returns.count {
-            out.extend_from_slice(b" COUNT ");
-            write::number(out, u64::from(found.len()));
-        }
-        if let Some(modseq) = modseq {
-            out.extend_from_slice(b" MODSEQ ");
-            write::number(out, modseq.0);
-        }
+        item(out, " COUNT ", returns.count.then_some(u64::from(found.len())));
+        item(out, " MODSEQ ", modseq.map(|modseq| modseq.0));
         out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_set(&self, found: &UidSet, view: &View, out: &mut Vec<u8>) {
+        if self.uid {
+            write_uids(out, found);
+        } else {
+            write::ranges(out, seq_ranges(view.selected.uids(), found));
+        }
     }
 
     fn number(&self, uid: Uid, view: &View) -> Option<u32> {
@@ -207,10 +180,22 @@ impl Searching {
     }
 }
 
-/// Of the smallest and the largest, those that were asked for (RFC 4731 §3.1, RFC 5182 §2.4).
-fn restricted(bounds: &UidSet, returns: SearchReturn) -> UidSet {
-    let asked = [bounds.first().filter(|_| returns.min), bounds.last().filter(|_| returns.max)];
-    asked.into_iter().flatten().collect()
+/// A number of ESEARCH, when there is one.
+fn item(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
+    if let Some(value) = value {
+        out.extend_from_slice(name.as_bytes());
+        write::number(out, value);
+    }
+}
+
+/// What is told and saved: when nothing but MIN or MAX was asked for, only these (RFC 4731 §3.2, RFC 5182 §2.4).
+fn restricted(found: &UidSet, returns: Option<SearchReturn>) -> UidSet {
+    match returns {
+        Some(r) if !r.all && !r.count && (r.min || r.max) => {
+            [found.first().filter(|_| r.min), found.last().filter(|_| r.max)].into_iter().flatten().collect()
+        }
+        _ => found.clone(),
+    }
 }
 
 fn highest_modseq(view: &View, uids: &UidSet) -> Result<Option<ModSeq>, Failure> {
@@ -224,91 +209,4 @@ fn highest_modseq(view: &View, uids: &UidSet) -> Result<Option<ModSeq>, Failure>
         next = batch.last().and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
     }
     Ok(highest)
-}
-
-/// From the grammar's keys to tests.
-struct Compiler<'v> {
-    view: &'v View,
-    charset: Charset,
-    /// Seconds since 1970.
-    now: i64,
-    uses_modseq: bool,
-}
-
-impl<'v> Compiler<'v> {
-    fn new(view: &'v View, charset: Option<&str>) -> Result<Self, Failure> {
-        let charset = Charset::from_name(charset).map_err(charset_failure)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Ok(Compiler { view, charset, now: i64::try_from(now).unwrap_or(i64::MAX), uses_modseq: false })
-    }
-
-    /// Recurses as deep as the grammar lets keys nest.
-    fn test(&mut self, key: &SearchKey<'_>) -> Result<Test, Failure> {
-        Ok(match key {
-            SearchKey::All | SearchKey::SaveDateSupported => Test::All,
-            SearchKey::And(keys) => Test::And(self.tests(keys)?),
-            SearchKey::Or(keys) => Test::Or(self.tests(keys)?),
-            SearchKey::Not(key) => negated(self.test(key)?),
-            SearchKey::Sequence(set) => Test::Uids(self.view.resolve_key(set, false)),
-            SearchKey::Uids(set) => Test::Uids(self.view.resolve_key(set, true)),
-            SearchKey::System { flag, set } => given(Test::Flag(system_flag(*flag)), *set),
-            SearchKey::Keyword { keyword, set } => {
-                given(Test::Keyword(self.view.selected.keywords().position(keyword.as_str())), *set)
-            }
-            SearchKey::Recent => Test::Recent,
-            SearchKey::Header { field, value } => {
-                Test::Header { field: field.to_vec(), needle: self.needle(value)? }
-            }
-            SearchKey::Body(text) => Test::Text { needle: self.needle(text)?, scope: Scope::Body },
-            SearchKey::Text(text) => Test::Text { needle: self.needle(text)?, scope: Scope::Text },
-            SearchKey::Larger(size) => Test::Larger(*size),
-            SearchKey::Smaller(size) => Test::Smaller(*size),
-            SearchKey::Date { field, test, day } => date(*field, *test, day.0),
-            SearchKey::Older(seconds) => negated(Test::ReceivedSince(self.now - i64::from(*seconds) + 1)),
-            SearchKey::Younger(seconds) => Test::ReceivedSince(self.now - i64::from(*seconds)),
-            SearchKey::EmailId(id) => Test::Email(parse_object_id(id, EMAIL_PREFIX)),
-            SearchKey::ThreadId(id) => Test::Thread(parse_object_id(id, THREAD_PREFIX)),
-            SearchKey::ModSeq { since, .. } => {
-                self.uses_modseq = true;
-                Test::ModSeq(*since)
-            }
-        })
-    }
-
-    fn tests(&mut self, keys: &[SearchKey<'_>]) -> Result<Vec<Test>, Failure> {
-        keys.iter().map(|key| self.test(key)).collect()
-    }
-
-    fn needle(&self, bytes: &[u8]) -> Result<Needle, Failure> {
-        self.charset.decode(bytes).map(|text| Needle::new(&text)).map_err(charset_failure)
-    }
-}
-
-fn charset_failure(error: CharsetError) -> Failure {
-    match error {
-        CharsetError::Unknown => Failure::no(Code::BadCharset, "charset is not known, use UTF-8"),
-        CharsetError::Malformed => Failure::bad(error.to_string()),
-    }
-}
-
-fn negated(test: Test) -> Test {
-    Test::Not(Box::new(test))
-}
-
-fn given(test: Test, set: bool) -> Test {
-    if set { test } else { negated(test) }
-}
-
-fn date(field: DateField, test: DateTest, on: i32) -> Test {
-    let day = match field {
-        DateField::Internal => Day::Internal,
-        DateField::Sent => Day::Sent,
-        DateField::Saved => Day::Saved,
-    };
-    let (from, until) = match test {
-        DateTest::Before => (i32::MIN, on),
-        DateTest::On => (on, on.saturating_add(1)),
-        DateTest::Since => (on, i32::MAX),
-    };
-    Test::Date { day, from, until }
 }

@@ -152,3 +152,28 @@ fn cut(source: Source, partial: Partial) -> Source {
         source => source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binary() -> FetchSection {
+        FetchSection {
+            kind: SectionKind::Binary,
+            path: [1].into_iter().collect(),
+            text: SectionText::Full,
+            partial: None,
+            peek: true,
+        }
+    }
+
+    #[test]
+    fn what_is_decoded_fits_into_memory() {
+        for (body, fits) in [(MAX_DECODED, true), (MAX_DECODED + 1, false)] {
+            let mut raw = b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n".to_vec();
+            raw.resize(raw.len() + body as usize, b'A');
+            let parts = message::analyze(&raw).parts;
+            assert_eq!(check(&binary(), Some(&parts)).is_ok(), fits, "{body} bytes");
+        }
+    }
+}

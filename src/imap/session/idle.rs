@@ -3,7 +3,8 @@
 use super::input::Line;
 use super::reply::{self, OwnedTag};
 use super::running::Running;
-use super::{ImapSession, Mode};
+use super::{ImapSession, Mode, Started};
+use crate::imap::code::{Code, Failure};
 use crate::imap::parse::is_done;
 use crate::session::{Io, Step};
 
@@ -15,6 +16,18 @@ pub(super) struct Idle {
 }
 
 impl ImapSession {
+    /// Refused where it would hear of nothing, instead of keeping a client in the dark.
+    pub(super) fn idle(&self) -> Result<Started, Failure> {
+        self.user()?;
+        if !self.shared.settings.idle {
+            return Err(Failure::no(
+                Code::Cannot,
+                "IDLE is off here: no publisher of notifications is loaded",
+            ));
+        }
+        Ok(Started::Idle)
+    }
+
     /// The watch begins before the first look, so that no change falls between the two.
     pub(super) fn start_idle(&mut self, tag: &[u8], io: &mut Io<'_>) -> Option<Step> {
         io.output.extend_from_slice(b"+ idling\r\n");

@@ -126,7 +126,7 @@ impl ImapSession {
             CommandBody::Expunge { uids } => self.expunge(uids.as_ref()),
             CommandBody::Noop => Ok(self.news("NOOP completed")),
             CommandBody::Check => self.view().map(drop).map(|()| self.news("CHECK completed")),
-            CommandBody::Idle => self.user().map(|_| Started::Idle),
+            CommandBody::Idle => self.idle(),
             CommandBody::Select(select) => self.select(&select, io),
             CommandBody::Close => self.close_mailbox(),
             CommandBody::Unselect => self.unselect(),

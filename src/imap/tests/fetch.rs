@@ -90,3 +90,13 @@ fn sets_of_messages_threat_15() {
         hears(&client.say(&format!("a FETCH {bad} UID\r\n")), &["a BAD"]);
     }
 }
+
+#[test]
+fn header_fields_are_looked_for_within_bounds_threat_19() {
+    let server = Server::with(|settings| settings.append_limit = 4 << 20);
+    let mut client = server.in_inbox();
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(900)).repeat(limits::MAX_HEADER_READ as usize / 900);
+    client.append("INBOX", "", &format!("Subject: early\r\n{filler}Late: header\r\n\r\nbody\r\n"));
+    let said = client.say("a FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT LATE)]\r\n");
+    hears(&said, &["{18}\r\nSubject: early\r\n\r\n)\r\na OK"]);
+}

@@ -83,6 +83,25 @@ fn idle_tells_at_once() {
 }
 
 #[test]
+fn idle_is_refused_where_it_hears_nothing() {
+    let server = Server::with(|settings| settings.idle = false);
+    let mut client = server.ada();
+    hears_not(&client.say("a CAPABILITY\r\n"), "IDLE");
+    hears(&client.say("b IDLE\r\nc NOOP\r\n"), &["b NO [CANNOT] IDLE is off here", "c OK"]);
+}
+
+#[test]
+fn a_client_that_only_talks_is_suspended_threat_10() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    client.unread = b"a NOOP\r\n".repeat(8000);
+    let step = client.one_call(|session, io| session.step(io));
+    assert!(!matches!(step, Step::Read));
+    assert!(client.said.len() <= OUTPUT_HIGH_WATER + 100, "{} bytes", client.said.len());
+    assert_eq!(client.say("").matches("a OK NOOP completed\r\n").count(), 8000);
+}
+
+#[test]
 fn idle_needs_no_mailbox() {
     let server = Server::new();
     let mut client = server.ada();

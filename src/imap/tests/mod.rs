@@ -5,6 +5,7 @@ mod access;
 mod append;
 mod fetch;
 mod flow;
+mod hostile;
 mod list;
 mod search;
 mod select;
@@ -57,15 +58,20 @@ struct Server {
 
 impl Server {
     fn new() -> Server {
+        Server::with(|_| ())
+    }
+
+    fn with(set: impl FnOnce(&mut Settings)) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(Options::new(dir.path()), Arc::new(Deaf)).unwrap());
         let watches = Watches::default();
-        let settings = Settings {
+        let mut settings = Settings {
             banner: "%h IMAP4 service (%P %V)".into(),
             host: "mx.example".into(),
             append_limit: 200_000,
             idle: true,
         };
+        set(&mut settings);
         Server { imap: Imap::new(store, Box::new(watches.clone()), settings), watches, _dir: dir }
     }
 
