@@ -106,9 +106,11 @@ impl Client {
         reply
     }
 
-    /// Appends a message with a non-synchronizing literal; `None` when the connection ends before the answer.
+    /// Appends a message with a non-synchronizing literal, a literal8 where it has NUL bytes (RFC 3516 §4.4);
+    /// `None` when the connection ends before the answer.
     pub fn append(&mut self, mailbox: &str, message: &[u8]) -> Option<Reply> {
-        let mut command = format!("APPEND {mailbox} {{{}+}}\r\n", message.len()).into_bytes();
+        let kind = if message.contains(&0) { "~" } else { "" };
+        let mut command = format!("APPEND {mailbox} {kind}{{{}+}}\r\n", message.len()).into_bytes();
         command.extend_from_slice(message);
         self.try_command(command)
     }
