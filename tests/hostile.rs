@@ -220,6 +220,15 @@ fn messages_made_to_hurt_are_stored_and_described() {
     }
 }
 
+/// RFC 2971 §3.3: 30 pairs, names of 30 octets, values of 1024.
+#[test]
+fn the_largest_id_that_is_allowed_is_answered() {
+    let arena = Arena::new();
+    let pairs: Vec<String> =
+        (0..30).map(|number| format!("\"{number:030}\" \"{}\"", "v".repeat(1024))).collect();
+    Client::connect(arena.target.addr()).ok(format!("ID ({})", pairs.join(" ")));
+}
+
 #[test]
 fn commands_may_come_a_byte_at_a_time() {
     let arena = Arena::new();
