@@ -163,12 +163,12 @@ impl Finder<'_> {
         if !self.is_selected(name) {
             return;
         }
-        if self.patterns.iter().any(|pattern| pattern.matches(name)) {
+        let matched = self.matches(name);
+        if matched {
             let found = self.describe(name);
             self.names.entry(Cow::Owned(name.to_owned())).or_insert(found);
-            return;
         }
-        let recursive = self.select.contains(ListSelect::RECURSIVE_MATCH);
+        let recursive = !matched && self.select.contains(ListSelect::RECURSIVE_MATCH);
         for parent in ancestors(name) {
             let shown = if recursive { self.matches(parent) } else { self.is_missing_level(parent) };
             if shown {
@@ -181,11 +181,12 @@ impl Finder<'_> {
         self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
-    /// A level without a mailbox, shown because a `%` at the end of a pattern reaches it.
+    /// A level without a mailbox that a pattern reaches. A `%` at the end has to show it (RFC 3501 §6.3.8); any other
+    /// pattern shows it too, so that a client can build its tree from one LIST.
     fn is_missing_level(&self, name: &str) -> bool {
-        !self.select.contains(ListSelect::SUBSCRIBED)
+        !self.select.intersects(ListSelect::SUBSCRIBED | ListSelect::SPECIAL_USE)
             && self.tree.find(name).is_none()
-            && self.patterns.iter().any(|pattern| pattern.ends_in_percent() && pattern.matches(name))
+            && self.matches(name)
     }
 
     fn show_parent(&mut self, name: &str, child_info: bool) {
