@@ -123,7 +123,7 @@ fn parent(name: &str) -> Option<&str> {
 }
 
 /// Finds the names that a LIST asks for.
-struct Finder<'a> {
+struct Finder {
     patterns: Vec<Pattern>,
     select: ListSelect,
     returns: ListReturn,
@@ -131,10 +131,10 @@ struct Finder<'a> {
     extended: bool,
     all_attributes: bool,
     tree: Arc<Tree>,
-    names: BTreeMap<Cow<'a, str>, Name>,
+    names: BTreeMap<String, Name>,
 }
 
-impl Finder<'_> {
+impl Finder {
     fn new(command: &types::List<'_>, rev2: bool, tree: Arc<Tree>) -> Self {
         let pattern = |pattern: &Cow<'_, str>| Pattern::new(&[&command.reference, pattern.as_ref()].concat());
         Finder {
@@ -155,7 +155,7 @@ impl Finder<'_> {
         } else {
             tree.mailboxes().iter().for_each(|entry| self.consider(&entry.name));
         }
-        self.names.into_iter().map(|(name, found)| (name.into_owned(), found)).collect()
+        self.names
     }
 
     /// Shows a candidate, or the parents that it makes worth showing.
@@ -163,17 +163,18 @@ impl Finder<'_> {
         if !self.is_selected(name) {
             return;
         }
-        let matched = self.matches(name);
-        if matched {
-            let found = self.describe(name);
-            self.names.entry(Cow::Owned(name.to_owned())).or_insert(found);
+        if self.select.is_empty() {
+            self.show_parents(name, false);
         }
-        let recursive = !matched && self.select.contains(ListSelect::RECURSIVE_MATCH);
-        for parent in ancestors(name) {
-            let shown = if recursive { self.matches(parent) } else { self.is_missing_level(parent) };
-            if shown {
-                self.show_parent(parent, recursive);
+        if self.matches(name) {
+            if !self.names.contains_key(name) {
+                let found = self.describe(name);
+                self.names.insert(name.to_owned(), found);
             }
+            return;
+        }
+        if self.select.contains(ListSelect::RECURSIVE_MATCH) {
+            self.show_parents(name, true);
         }
     }
 
@@ -181,21 +182,17 @@ impl Finder<'_> {
         self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
-    /// A level without a mailbox that a pattern reaches. A `%` at the end has to show it (RFC 3501 §6.3.8); any other
-    /// pattern shows it too, so that a client can build its tree from one LIST.
-    fn is_missing_level(&self, name: &str) -> bool {
-        !self.select.intersects(ListSelect::SUBSCRIBED | ListSelect::SPECIAL_USE)
-            && self.tree.find(name).is_none()
-            && self.matches(name)
-    }
-
-    fn show_parent(&mut self, name: &str, child_info: bool) {
-        if let Some(found) = self.names.get_mut(name) {
-            found.child_info |= child_info;
-            return;
+    /// Shows levels above a name: with `child_info` those that lead to what is looked for, otherwise those without a
+    /// mailbox, which nothing else would show.
+    fn show_parents(&mut self, name: &str, child_info: bool) {
+        for parent in ancestors(name) {
+            if let Some(found) = self.names.get_mut(parent) {
+                found.child_info |= child_info;
+            } else if (child_info || self.tree.find(parent).is_none()) && self.matches(parent) {
+                let found = Name { child_info, ..self.describe(parent) };
+                self.names.insert(parent.to_owned(), found);
+            }
         }
-        let found = Name { child_info, ..self.describe(name) };
-        self.names.insert(Cow::Owned(name.to_owned()), found);
     }
 
     /// The selection options (RFC 5258 §3.1, RFC 6154 §2).
@@ -208,7 +205,6 @@ impl Finder<'_> {
         let entry = self.tree.find(name);
         let exists = entry.is_some();
         let with_subscribed = self.returns.subscribed || self.select.contains(ListSelect::SUBSCRIBED);
-        let with_children = self.all_attributes || self.returns.children;
         let with_uses =
             self.all_attributes || self.returns.special_use || self.select.contains(ListSelect::SPECIAL_USE);
         Name {
@@ -216,7 +212,7 @@ impl Finder<'_> {
                 no_select: !exists && !self.extended,
                 non_existent: !exists && self.extended,
                 subscribed: with_subscribed && self.tree.subscriptions().contains(name),
-                has_children: with_children.then(|| self.tree.has_children(name)),
+                has_children: Some(self.tree.has_children(name)),
             },
             uses: entry.filter(|_| with_uses).map(|entry| entry.uses).unwrap_or_default(),
             child_info: false,

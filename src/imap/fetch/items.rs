@@ -108,8 +108,8 @@ impl<'a> Items<'a> {
             self.item("BODYSTRUCTURE").extend_from_slice(meta.body_structure());
         }
         if asked.intersects(FetchAttributes::PREVIEW | FetchAttributes::PREVIEW_LAZY) {
-            // RFC 8970 §3: known to be nothing is the empty string; NIL would mean that it is not known yet.
-            write::nstring(self.item("PREVIEW"), Some(meta.preview().unwrap_or_default().as_bytes()));
+            // A message without text has an empty preview; NIL would say that there is none yet (RFC 8970 §3.1).
+            write::quoted_or_literal(self.item("PREVIEW"), meta.preview().unwrap_or_default().as_bytes());
         }
     }
 }
