@@ -61,7 +61,7 @@ pub struct Plan {
     pub auth: Arc<AuthService>,
     /// Called in every process on SIGUSR1.
     pub reopen_logs: Box<dyn Fn()>,
-    /// Called once with the bound addresses, before the first child starts.
+    /// Called once with the bound addresses, when all children have been forked: whoever waits for it finds them.
     pub bound: Box<BoundHook>,
 }
 
@@ -156,8 +156,6 @@ pub fn run(plan: &Plan) -> Result<Ending, ServeError> {
         _pid_file: pid_file,
         listeners,
     };
-    let bound: Vec<SocketAddr> = shared.listeners.iter().flat_map(TcpListener::local_addr).collect();
-    (plan.bound)(&bound);
     Supervisor::new(plan, shared)?.run()
 }
 

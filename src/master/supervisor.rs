@@ -1,6 +1,7 @@
 //! Keeps the children alive, and turns signals into actions.
 
 use std::io::{self, PipeReader, PipeWriter};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,9 @@ impl<'a> Supervisor<'a> {
 
     /// Serves until told to stop.
     pub fn run(mut self) -> Result<Ending, ServeError> {
+        self.start_due()?;
+        let bound: Vec<SocketAddr> = self.shared.listeners.iter().flat_map(TcpListener::local_addr).collect();
+        (self.plan.bound)(&bound);
         loop {
             if self.stop_since.is_none() {
                 self.start_due()?;
