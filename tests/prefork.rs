@@ -213,7 +213,9 @@ fn sigterm_ends_all_within_five_seconds() {
 #[test]
 fn a_lost_worker_is_not_forgotten_at_the_end() {
     let mut server = Server::start(&["workers=2", "threads=2"]);
-    kill(server.one_client_per_worker(2)[0].0, Signal::SIGKILL).unwrap();
+    let (victim, mut orphan) = server.one_client_per_worker(2).remove(0);
+    kill(victim, Signal::SIGKILL).unwrap();
+    assert_eq!(orphan.rest(), "");
     server.one_client_per_worker(2);
     server.signal(Signal::SIGTERM);
     assert!(server.await_end(Duration::from_secs(5)).success());

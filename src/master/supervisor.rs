@@ -205,6 +205,9 @@ impl<'a> Supervisor<'a> {
             child.state = State::Down;
             if self.stop_since.is_none() {
                 child.replace(death, since, now, self.plan.autorestart);
+                if let (Role::Worker(worker), State::Down) = (child.role, child.state) {
+                    self.shared.board.give_up(worker);
+                }
             }
         }
     }

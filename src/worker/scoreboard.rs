@@ -31,6 +31,8 @@ pub enum Counter {
     FailedLogins,
     /// Sessions that ended in a panic.
     Panics,
+    /// 1 when the worker is not started any more.
+    GivenUp,
 }
 
 /// Words per worker: two cache lines, so that workers do not disturb each other.
@@ -83,6 +85,11 @@ impl Scoreboard {
         self.word(worker, Counter::Sessions).store(0, SeqCst);
     }
 
+    /// A worker has died too often and stays down.
+    pub fn give_up(&self, worker: usize) {
+        self.word(worker, Counter::GivenUp).store(1, SeqCst);
+    }
+
     /// Counts a connection in, unless all workers together are full.
     ///
     /// The limit holds for the sum: a worker goes over its own share by one, per listener, when another's
@@ -111,10 +118,10 @@ impl Scoreboard {
             && self.total(Counter::Sessions) < self.capacity()
     }
 
-    /// Room for sessions in the workers that are up.
+    /// Room for sessions in all workers, also in those that are about to start: their clients wait in the
+    /// socket's backlog for a moment, which is better than to be turned away.
     fn capacity(&self) -> u64 {
-        let up = (0..self.workers()).filter(|&worker| self.value(worker, Counter::Pid) != 0).count();
-        up as u64 * self.sessions_per_worker
+        (self.workers() as u64 - self.total(Counter::GivenUp)) * self.sessions_per_worker
     }
 }
 
@@ -145,14 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_worker_has_no_room() {
+    fn the_room_of_a_dead_worker_counts_until_it_is_given_up() {
         let board = Scoreboard::new(2, 1).unwrap();
         board.start(0, 100);
         board.start(1, 101);
         assert!(board.admit(0) && board.admit(1));
         board.clear(1);
-        assert!(!board.admit(0), "what is down serves nobody");
+        assert!(board.should_wait(0), "it will be back");
         board.start(1, 102);
-        assert!(board.admit(1));
+        assert!(board.admit(1) && !board.admit(1));
+        board.clear(1);
+        board.give_up(1);
+        assert!(!board.should_wait(0) && !board.admit(0), "what stays down serves nobody");
     }
 }
