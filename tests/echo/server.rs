@@ -12,7 +12,7 @@ use std::time::Duration;
 use heliograph::master::{self, Listen, Plan};
 use heliograph::worker::TimeLimits;
 
-#[path = "../tests/echo/mod.rs"]
+#[path = "mod.rs"]
 mod echo;
 
 #[global_allocator]
