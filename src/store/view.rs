@@ -20,7 +20,7 @@ use super::state::State;
 use super::transfer::check_keywords;
 use super::tree::canonical_inbox;
 use super::uid_set::UidSet;
-use super::user::User;
+use super::user::{Inner, User};
 use super::wire::PutFields;
 
 /// SELECT or EXAMINE.
@@ -48,6 +48,7 @@ pub struct Selected {
     uids: Arc<UidSet>,
     /// `\Recent` messages of this session; some may not be in the view yet.
     recent: UidSet,
+    told_recent: u32,
     first_unseen: Option<SeqNo>,
     /// The view holds no message from this UID on.
     uid_next: u64,
@@ -111,6 +112,7 @@ impl User {
             uid_validity: mailbox.uid_validity,
             uids: mailbox.live.clone(),
             recent: if wants_recent { mailbox.recent() } else { UidSet::new() },
+            told_recent: 0,
             first_unseen: mailbox.first_unseen(),
             uid_next: mailbox.uid_next,
             synced: mailbox.highest_modseq,
@@ -124,6 +126,7 @@ impl User {
             selected.recent = UidSet::new();
             selected.claim_recent()?;
         }
+        selected.told_recent = selected.recent();
         Ok(selected)
     }
 }
@@ -222,12 +225,13 @@ impl Selected {
     /// # Errors
     /// When the log cannot be read.
     pub fn sync(&mut self, expunges: Expunges) -> Result<Changes> {
-        let recent_before = self.recent();
-        if self.claims_recent() && self.has_unclaimed()? {
-            self.claim_recent()?;
-        }
         let user = self.user.clone();
-        let inner = user.fresh()?;
+        let mut inner = user.fresh()?;
+        if self.has_unclaimed(&inner) {
+            drop(inner);
+            self.claim_recent()?;
+            inner = user.fresh()?;
+        }
         let Some(mailbox) = inner.state.mailboxes.get(&self.id) else {
             return Ok(Changes { deleted: true, ..Changes::default() });
         };
@@ -235,17 +239,12 @@ impl Selected {
         if mailbox.highest_modseq == self.synced && !(self.deferred && reports) {
             return Ok(Changes::default());
         }
-        let mut changes = self.changes(mailbox, reports);
-        drop(inner);
-        let recent = self.recent();
-        changes.recent = (self.wants_recent && recent != recent_before).then_some(recent);
-        Ok(changes)
+        Ok(self.changes(mailbox, reports))
     }
 
-    fn has_unclaimed(&self) -> Result<bool> {
-        let inner = self.user.fresh()?;
-        let mailbox = inner.state.mailboxes.get(&self.id);
-        Ok(mailbox.is_some_and(|m| m.highest_modseq != self.synced && !m.recent().is_empty()))
+    fn has_unclaimed(&self, inner: &Inner) -> bool {
+        let mailbox = if self.claims_recent() { inner.state.mailboxes.get(&self.id) } else { None };
+        mailbox.is_some_and(|m| m.highest_modseq != self.synced && !m.recent().is_empty())
     }
 
     fn changes(&mut self, mailbox: &Mailbox, reports: bool) -> Changes {
@@ -270,6 +269,8 @@ impl Selected {
             self.uids = if gone.is_empty() { mailbox.live.clone() } else { Arc::new(self.uids.union(&new)) };
         }
         changes.flags = self.without_own(changes.flags, mailbox);
+        changes.recent = (self.wants_recent && self.recent() != self.told_recent).then(|| self.recent());
+        self.told_recent = self.recent();
         changes.exists = (!new.is_empty()).then(|| self.uids.len());
         changes.keywords = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
         self.keywords = mailbox.keywords.clone();
