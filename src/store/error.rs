@@ -47,9 +47,9 @@ pub enum Refusal {
 }
 
 impl Error {
+    /// For `map_err`; the path is only copied when there is an error.
     pub(crate) fn io(context: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
-        let path = path.into();
-        move |source| Error::Io { context, path, source }
+        move |source| Error::Io { context, path: path.into(), source }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::sys::{LockMode, OfdLock, about_to_block, read_at};
 const OPEN_SEALED: usize = 4;
 
 pub(super) struct Log {
-    dir: PathBuf,
+    dir: Arc<Path>,
     mark: u128,
     lock: Arc<File>,
     active: Arc<File>,
@@ -44,7 +44,7 @@ impl Log {
             Ok(active) => {
                 let sealed = Mutex::default();
                 Ok(Some(Log {
-                    dir: dir.to_owned(),
+                    dir: dir.into(),
                     mark,
                     lock: Arc::new(lock),
                     active: Arc::new(active),
@@ -143,7 +143,7 @@ impl Log {
     /// Reads a segment after the log has been let go of.
     pub fn reader(&self, segment: u32) -> Result<Reader> {
         let file = if segment == self.segment { self.active.clone() } else { self.sealed(segment)? };
-        Ok(Reader { file, path: segment_path(&self.dir, segment) })
+        Ok(Reader { file, dir: self.dir.clone(), segment })
     }
 
     /// The file that holds `segment`, kept open for the next reader.
@@ -160,8 +160,8 @@ impl Log {
         Ok(file)
     }
 
-    fn io(&self, context: &'static str) -> impl FnOnce(io::Error) -> Error + use<> {
-        Error::io(context, segment_path(&self.dir, self.segment))
+    fn io(&self, context: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { context, path: segment_path(&self.dir, self.segment), source }
     }
 
     pub fn damaged(&self, at: LogPos, problem: &'static str) -> Error {
@@ -172,13 +172,18 @@ impl Log {
 /// An open segment.
 pub(super) struct Reader {
     file: Arc<File>,
-    path: PathBuf,
+    dir: Arc<Path>,
+    segment: u32,
 }
 
 impl Reader {
     /// Fills `out` from `at` on, which is in this segment.
     pub fn read(&self, at: LogPos, out: &mut [u8]) -> Result<()> {
-        read_at(&self.file, out, at.offset.into()).map_err(Error::io("cannot read", &self.path))
+        read_at(&self.file, out, at.offset.into()).map_err(|source| Error::Io {
+            context: "cannot read",
+            path: segment_path(&self.dir, self.segment),
+            source,
+        })
     }
 }
 

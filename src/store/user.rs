@@ -30,6 +30,7 @@ use super::{BlobRef, FlagSync, Message};
 /// A handle that all sessions of a user in this process share.
 pub struct User {
     name: UserName,
+    dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     inner: Mutex<Inner>,
     sync: GroupSync,
@@ -66,7 +67,7 @@ impl User {
         // Nothing is known about what is on the disk but that the snapshot's part is: the first sync covers all.
         let sync = GroupSync::new(Log::start_of(1));
         sync.note_written(inner.state.position);
-        let user = User { name, shared, inner: Mutex::new(inner), sync, in_memory: Arc::default() };
+        let user = User { name, dir, shared, inner: Mutex::new(inner), sync, in_memory: Arc::default() };
         user.found()?;
         Ok(user)
     }
@@ -96,8 +97,7 @@ impl User {
 
     /// Room for a message that arrives. Beyond a few megabytes of messages in flight, uploads go to disk at once.
     pub fn upload(&self) -> Upload {
-        let dir = user_dir(&self.shared.options.root, &self.name);
-        Upload::new(&dir, self.shared.options.max_message, self.in_memory.clone())
+        Upload::new(&self.dir, self.shared.options.max_message, self.in_memory.clone())
     }
 
     /// The state as it was last seen; no look at the disk.
@@ -174,7 +174,7 @@ impl User {
     /// Waits until a transaction is on stable storage.
     pub(super) fn wait_durable<T>(&self, written: &Written<T>) -> Result<()> {
         let Some((file, end)) = &written.end else { return Ok(()) };
-        self.sync.wait(file, *end).map_err(Error::io("cannot sync the log of", self.dir()))
+        self.sync.wait(file, *end).map_err(Error::io("cannot sync the log of", &self.dir))
     }
 
     /// Sees to it that a change of flags gets durable as `store.flagsync` asks.
@@ -195,7 +195,7 @@ impl User {
             let inner = self.known()?;
             (inner.log.active().clone(), inner.state.position)
         };
-        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", self.dir()))
+        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", &self.dir))
     }
 
     /// Writes a snapshot when enough has happened since the last one.
@@ -209,16 +209,12 @@ impl User {
             inner.state.note_snapshot(bytes.len() as u64);
             (inner.log.active().clone(), inner.state.position, bytes)
         };
-        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", self.dir()))?;
-        snapshot::save(&self.dir(), &bytes)
+        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", &self.dir))?;
+        snapshot::save(&self.dir, &bytes)
     }
 
     pub(super) fn is_snapshot_due(inner: &Inner) -> bool {
         snapshot::is_due(&inner.state)
-    }
-
-    fn dir(&self) -> PathBuf {
-        user_dir(&self.shared.options.root, &self.name)
     }
 
     /// Tells the listener, and the housekeeper when the log has grown.
@@ -264,7 +260,7 @@ impl User {
                 reader.read(LogPos::new(at.segment, at.offset + from as u32), out)
             }
             BlobRef::File(number) => {
-                let path = log::blob_path(&self.dir(), number);
+                let path = log::blob_path(&self.dir, number);
                 let file = File::open(&path).map_err(Error::io("cannot open", &path))?;
                 crate::sys::read_at(&file, out, from).map_err(Error::io("cannot read", &path))
             }
