@@ -21,7 +21,7 @@ use crate::store::UserName;
 /// Why the user file cannot be read or written.
 #[derive(Debug, Error)]
 pub enum UserFileError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}: check its owner and mode", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write {}: {source}: check its owner and mode", path.display())]
     Write { path: PathBuf, source: io::Error },

@@ -71,7 +71,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = out.flush();
-            let _ = writeln!(io::stderr(), "heliograph: {}", logging::printable(&format!("{error:#}")));
+            let _ = writeln!(io::stderr(), "heliograph: {}", logging::printable(&in_one_line(&error)));
             ExitCode::from(FAILURE)
         }
     }
@@ -99,6 +99,18 @@ fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// The error and what caused it. Errors of the rooms name their cause already: it is not said twice.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub enum BaseError {
     TooLong(PathBuf),
     #[error("cannot write to {}: {source}: check its owner and mode", path.display())]
     NotWritable { path: PathBuf, source: io::Error },
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}: check its owner and mode", path.display())]
     NotReadable { path: PathBuf, source: io::Error },
 }
 

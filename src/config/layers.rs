@@ -24,7 +24,7 @@ pub struct Config {
 /// Why a configuration cannot be read or written.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}: check its owner and mode", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is longer than {MAX_CONFIG_FILE} bytes: it is not a configuration", .0.display())]
     TooLong(PathBuf),
