@@ -14,7 +14,7 @@ pub const MAX_LINE_BEFORE_LOGIN: usize = 32 * 1024;
 /// arrive. Room for a line of SEARCH and a few long strings.
 pub const MAX_COMMAND: usize = 256 * 1024;
 
-/// Longest command before login. THREATS.md: a connection that has proved nothing costs at most 16 KiB.
+/// Longest command with its literals before login: who has proved nothing yet gets little memory.
 pub const MAX_COMMAND_BEFORE_LOGIN: usize = 16 * 1024;
 
 /// Literals in one command: HEADER.FIELDS and SEARCH with a literal for every string stay below it.

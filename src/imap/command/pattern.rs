@@ -1,7 +1,7 @@
 //! LIST patterns (RFC 9051 §6.3.9): `*` matches anything, `%` anything but the delimiter.
 //!
 //! All positions of the pattern are tried at once, a bit each, so that the time grows with the name's length and never
-//! explodes, whatever the pattern (THREATS.md 14).
+//! explodes, whatever the pattern.
 
 use smallvec::{SmallVec, smallvec};
 

@@ -178,7 +178,7 @@ fn second_word(line: &[u8]) -> Option<&[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')).nth(1)
 }
 
-/// A browser, or what an attacker makes one say (THREATS.md, protocol confusion).
+/// A browser, or what an attacker makes one say: a page can post IMAP commands to any port.
 fn speaks_http(line: &[u8]) -> bool {
     const VERBS: [&[u8]; 7] = [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE "];
     VERBS.iter().any(|verb| line.starts_with(verb))
