@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::disk::{Disk, Local};
 use super::error::{Error, Result};
 use super::log::write_durably;
 use super::wire::{Fields, PutFields};
@@ -24,16 +25,17 @@ struct Epoch {
 /// # Errors
 /// When the file cannot be read or written, or is damaged.
 pub fn begin_epoch(partition: &Path) -> Result<()> {
-    begin(partition, boot_id()?)
+    begin(&Local, partition, boot_id()?)
 }
 
-fn begin(partition: &Path, boot: [u8; BOOT_ID]) -> Result<()> {
+/// As [`begin_epoch`], after the boot of this id.
+pub(super) fn begin(disk: &dyn Disk, partition: &Path, boot: [u8; BOOT_ID]) -> Result<()> {
     let number = match read(partition)? {
         None => 1,
         Some(last) if last.closed || last.boot == boot => last.number,
         Some(last) => last.number + 1,
     };
-    write(partition, &Epoch { number, boot, closed: false })
+    write(disk, partition, &Epoch { number, boot, closed: false })
 }
 
 /// Says that all of the store is on stable storage and nobody uses it any more.
@@ -42,7 +44,7 @@ fn begin(partition: &Path, boot: [u8; BOOT_ID]) -> Result<()> {
 /// When the file cannot be read or written.
 pub fn close_epoch(partition: &Path) -> Result<()> {
     match read(partition)? {
-        Some(last) => write(partition, &Epoch { closed: true, ..last }),
+        Some(last) => write(&Local, partition, &Epoch { closed: true, ..last }),
         None => Ok(()),
     }
 }
@@ -74,8 +76,8 @@ fn read(partition: &Path) -> Result<Option<Epoch>> {
     }
 }
 
-fn write(partition: &Path, epoch: &Epoch) -> Result<()> {
-    write_durably(&path(partition), &encode(epoch))
+fn write(disk: &dyn Disk, partition: &Path, epoch: &Epoch) -> Result<()> {
+    write_durably(disk, &path(partition), &encode(epoch))
 }
 
 fn encode(epoch: &Epoch) -> Vec<u8> {
@@ -113,14 +115,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (monday, tuesday) = ([b'm'; BOOT_ID], [b't'; BOOT_ID]);
         let number = || current(dir.path()).unwrap();
-        begin(dir.path(), monday).unwrap();
+        begin(&Local, dir.path(), monday).unwrap();
         assert_eq!(number(), 1);
-        begin(dir.path(), monday).unwrap();
+        begin(&Local, dir.path(), monday).unwrap();
         assert_eq!(number(), 1, "a master was killed; the page cache lived on");
         close_epoch(dir.path()).unwrap();
-        begin(dir.path(), tuesday).unwrap();
+        begin(&Local, dir.path(), tuesday).unwrap();
         assert_eq!(number(), 1, "closed in good order");
-        begin(dir.path(), monday).unwrap();
+        begin(&Local, dir.path(), monday).unwrap();
         assert_eq!(number(), 2, "power was lost on Tuesday");
     }
 

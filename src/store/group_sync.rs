@@ -5,13 +5,15 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::disk::Disk;
 use super::message::LogPos;
 use crate::sys::about_to_block;
 
 #[derive(Debug)]
 pub(super) struct GroupSync {
+    disk: Arc<dyn Disk>,
     progress: Mutex<Progress>,
     done: Condvar,
 }
@@ -29,9 +31,9 @@ struct Progress {
 
 impl GroupSync {
     /// `durable`: how much of the log is known to be on stable storage.
-    pub fn new(durable: LogPos) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, durable: LogPos) -> Self {
         let progress = Progress { durable, written: durable, syncing: false, suspect: false };
-        GroupSync { progress: Mutex::new(progress), done: Condvar::new() }
+        GroupSync { disk, progress: Mutex::new(progress), done: Condvar::new() }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -81,8 +83,8 @@ impl GroupSync {
         let (from, suspect) = (progress.durable, progress.suspect);
         progress.syncing = true;
         drop(progress);
-        let rewritten = if suspect { rewrite(file, from, target) } else { Ok(()) };
-        let result = rewritten.and_then(|()| file.sync_data());
+        let rewritten = if suspect { self.rewrite(file, from, target) } else { Ok(()) };
+        let result = rewritten.and_then(|()| self.disk.sync_data(file));
         let mut progress = self.progress();
         progress.syncing = false;
         progress.suspect = result.is_err();
@@ -92,25 +94,26 @@ impl GroupSync {
         self.done.notify_all();
         result.map(|()| progress)
     }
-}
 
-/// Writes what the page cache holds once more, so that the next sync has to take it to the disk.
-fn rewrite(file: &File, from: LogPos, to: LogPos) -> io::Result<()> {
-    let start = if from.segment == to.segment { from.offset } else { 0 };
-    let mut bytes = vec![0; (to.offset - start) as usize];
-    file.read_exact_at(&mut bytes, start.into())?;
-    file.write_all_at(&bytes, start.into())
+    /// Writes what the page cache holds once more, so that the next sync has to take it to the disk.
+    fn rewrite(&self, file: &File, from: LogPos, to: LogPos) -> io::Result<()> {
+        let start = if from.segment == to.segment { from.offset } else { 0 };
+        let mut bytes = vec![0; (to.offset - start) as usize];
+        file.read_exact_at(&mut bytes, start.into())?;
+        self.disk.write_at(file, &bytes, start.into())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::Local;
     use super::*;
 
     #[test]
     fn waiters_behind_the_durable_end_do_not_sync() {
         let dir = tempfile::tempdir().unwrap();
         let read_only = File::open(dir.path()).unwrap();
-        let group = GroupSync::new(LogPos::new(1, 64));
+        let group = GroupSync::new(Arc::new(Local), LogPos::new(1, 64));
         group.note_durable(LogPos::new(2, 64));
         assert!(group.wait(&read_only, LogPos::new(1, 4096)).is_ok());
         assert!(group.wait(&read_only, LogPos::new(2, 64)).is_ok());
@@ -120,7 +123,7 @@ mod tests {
     fn one_sync_covers_what_others_wrote() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[1; 300], 0).unwrap();
-        let group = GroupSync::new(LogPos::new(1, 64));
+        let group = GroupSync::new(Arc::new(Local), LogPos::new(1, 64));
         group.note_written(LogPos::new(1, 300));
         group.wait(&file, LogPos::new(1, 100)).unwrap();
         assert_eq!(group.progress().durable, LogPos::new(1, 300));
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn after_a_failure_the_bytes_are_written_anew() {
         let pipe = File::from(std::os::fd::OwnedFd::from(std::io::pipe().unwrap().1));
-        let group = GroupSync::new(LogPos::new(1, 64));
+        let group = GroupSync::new(Arc::new(Local), LogPos::new(1, 64));
         group.note_written(LogPos::new(1, 128));
         assert!(group.wait(&pipe, LogPos::new(1, 128)).is_err(), "a pipe cannot be synced");
         assert!(group.progress().suspect);

@@ -3,13 +3,14 @@
 //! This file moves bytes and knows nothing of what they mean. Everything that changes the log is called with the
 //! lock held; reading needs none.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::disk::{Disk, Open};
 use super::error::{Error, Result};
 use super::message::LogPos;
 use super::record::segment_header;
@@ -19,6 +20,7 @@ use crate::sys::{LockMode, OfdLock, about_to_block, read_at};
 const OPEN_SEALED: usize = 4;
 
 pub(super) struct Log {
+    disk: Arc<dyn Disk>,
     dir: Arc<Path>,
     mark: u128,
     lock: Arc<File>,
@@ -29,14 +31,14 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens the log in a user's directory; `None` when there is none.
-    pub fn open(dir: &Path, mark: u128) -> Result<Option<Log>> {
+    pub fn open(disk: &Arc<dyn Disk>, dir: &Path, mark: u128) -> Result<Option<Log>> {
         let lock_path = dir.join("lock");
-        let lock = match open_private().read(true).write(true).open(&lock_path) {
+        let lock = match disk.open(&lock_path, Open::Existing) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("cannot open", lock_path))?,
         };
         let first = segment_path(dir, 1);
-        match open_segment(dir, 1, mark) {
+        match open_segment(&**disk, dir, 1, mark) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && !first.exists() => {
                 Ok(None)
             }
@@ -44,6 +46,7 @@ impl Log {
             Ok(active) => {
                 let sealed = Mutex::default();
                 Ok(Some(Log {
+                    disk: disk.clone(),
                     dir: dir.into(),
                     mark,
                     lock: Arc::new(lock),
@@ -57,22 +60,23 @@ impl Log {
 
     /// Makes the directories and the first segment. Several processes may do so at once; each ends with the
     /// same log.
-    pub fn create(dir: &Path, mark: u128) -> Result<Log> {
-        make_dirs(&dir.join("log"))?;
-        make_dirs(&dir.join("blob"))?;
+    pub fn create(disk: &Arc<dyn Disk>, dir: &Path, mark: u128) -> Result<Log> {
+        for part in ["log", "blob"].map(|name| dir.join(name)) {
+            disk.make_dirs(&part).map_err(Error::io("cannot make", part))?;
+        }
         let lock_path = dir.join("lock");
-        let lock = open_private().read(true).write(true).create(true).truncate(false).open(&lock_path);
-        let lock = lock.map_err(Error::io("cannot make", &lock_path))?;
+        let lock = disk.open(&lock_path, Open::Shared).map_err(Error::io("cannot make", &lock_path))?;
         {
             let _held =
                 OfdLock::lock(&lock, LockMode::Exclusive).map_err(Error::io("cannot lock", &lock_path))?;
             if !segment_path(dir, 1).exists() {
-                make_segment(dir, 1, mark)?;
+                make_segment(&**disk, dir, 1, mark)?;
             }
-            sync_dirs(dir)?;
+            sync_dirs(&**disk, dir)?;
         }
         drop(lock);
-        Log::open(dir, mark)?.ok_or_else(|| Error::io("cannot open", dir)(io::ErrorKind::NotFound.into()))
+        Log::open(disk, dir, mark)?
+            .ok_or_else(|| Error::io("cannot open", dir)(io::ErrorKind::NotFound.into()))
     }
 
     pub fn dir(&self) -> &Path {
@@ -92,7 +96,7 @@ impl Log {
     /// Goes on to a segment: the one that a Seal record or a snapshot names.
     pub fn advance(&mut self, segment: u32) -> Result<()> {
         if segment != self.segment {
-            self.active = Arc::new(open_segment(&self.dir, segment, self.mark)?);
+            self.active = Arc::new(open_segment(&*self.disk, &self.dir, segment, self.mark)?);
             self.segment = segment;
         }
         Ok(())
@@ -110,12 +114,12 @@ impl Log {
 
     /// Writes a transaction at `at`, which is the end of the active segment.
     pub fn append(&self, at: LogPos, bytes: &[u8]) -> Result<()> {
-        self.active.write_all_at(bytes, at.offset.into()).map_err(self.io("cannot write"))
+        self.disk.write_at(&self.active, bytes, at.offset.into()).map_err(self.io("cannot write"))
     }
 
     /// Cuts off what follows `at`.
     pub fn cut(&self, at: LogPos) -> Result<()> {
-        self.active.set_len(at.offset.into()).map_err(self.io("cannot cut"))
+        self.disk.set_len(&self.active, at.offset.into()).map_err(self.io("cannot cut"))
     }
 
     /// Copies what follows `at` to a file of its own, before it is cut off.
@@ -123,15 +127,15 @@ impl Log {
         let path = self.dir.join("log").join(format!("{:010}.torn-{}", at.segment, at.offset));
         let mut tail = vec![0; (self.size()?.saturating_sub(at.offset.into())) as usize];
         self.active.read_exact_at(&mut tail, at.offset.into()).map_err(self.io("cannot read"))?;
-        write_new(&path, &tail)?;
-        sync_dir(&self.dir.join("log"))?;
+        write_new(&*self.disk, &path, &tail)?;
+        sync_dir(&*self.disk, &self.dir.join("log"))?;
         Ok(path)
     }
 
     /// Makes the segment after the active one; the caller has sealed and synced that.
     pub fn make_next(&self) -> Result<u32> {
         let next = self.segment + 1;
-        make_segment(&self.dir, next, self.mark)?;
+        make_segment(&*self.disk, &self.dir, next, self.mark)?;
         Ok(next)
     }
 
@@ -152,7 +156,7 @@ impl Log {
         if let Some((_, file)) = open.iter().find(|(number, _)| *number == segment) {
             return Ok(file.clone());
         }
-        let file = Arc::new(open_segment(&self.dir, segment, self.mark)?);
+        let file = Arc::new(open_segment(&*self.disk, &self.dir, segment, self.mark)?);
         if open.len() >= OPEN_SEALED {
             open.remove(0);
         }
@@ -209,9 +213,9 @@ fn segment_path(dir: &Path, segment: u32) -> PathBuf {
     dir.join("log").join(format!("{segment:010}"))
 }
 
-fn open_segment(dir: &Path, segment: u32, mark: u128) -> Result<File> {
+fn open_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result<File> {
     let path = segment_path(dir, segment);
-    let file = open_private().read(true).write(true).open(&path).map_err(Error::io("cannot open", &path))?;
+    let file = disk.open(&path, Open::Existing).map_err(Error::io("cannot open", &path))?;
     let mut header = [0; segment_header::LEN];
     let complete = file.read_exact_at(&mut header, 0);
     let checked = complete.map_err(|_| "segment header is cut short");
@@ -221,43 +225,30 @@ fn open_segment(dir: &Path, segment: u32, mark: u128) -> Result<File> {
     }
 }
 
-fn make_segment(dir: &Path, segment: u32, mark: u128) -> Result<()> {
+fn make_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result<()> {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    write_durably(&segment_path(dir, segment), &segment_header::encode(segment, mark, created))
-}
-
-/// Options for a file that only this service may read.
-pub(super) fn open_private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
+    write_durably(disk, &segment_path(dir, segment), &segment_header::encode(segment, mark, created))
 }
 
 /// Writes a file under a temporary name, syncs it, renames it, syncs the directory.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    write_new(&temporary, bytes)?;
-    fs::rename(&temporary, path).map_err(Error::io("cannot rename", &temporary))?;
-    path.parent().map_or(Ok(()), sync_dir)
+    write_new(disk, &temporary, bytes)?;
+    disk.rename(&temporary, path).map_err(Error::io("cannot rename", &temporary))?;
+    path.parent().map_or(Ok(()), |dir| sync_dir(disk, dir))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let file = open_private().write(true).create(true).truncate(true).open(path);
-    let file = file.map_err(Error::io("cannot make", path))?;
-    file.write_all_at(bytes, 0).map_err(Error::io("cannot write", path))?;
-    file.sync_all().map_err(Error::io("cannot sync", path))
+fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = disk.open(path, Open::Empty).map_err(Error::io("cannot make", path))?;
+    disk.write_at(&file, bytes, 0).map_err(Error::io("cannot write", path))?;
+    disk.sync_all(&file).map_err(Error::io("cannot sync", path))
 }
 
-pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Error::io("cannot sync", dir))
-}
-
-fn make_dirs(dir: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("cannot make", dir))
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    disk.sync_dir(dir).map_err(Error::io("cannot sync", dir))
 }
 
 /// Syncs a user's new directory and the hash levels above it, so that a loss of power cannot take the path away.
-fn sync_dirs(dir: &Path) -> Result<()> {
-    dir.ancestors().take(5).try_for_each(sync_dir)
+fn sync_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    dir.ancestors().take(5).try_for_each(|dir| sync_dir(disk, dir))
 }

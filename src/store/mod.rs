@@ -12,6 +12,7 @@
 //! against the state, appends that with one write, and applies it through the same code as a replay. So the state never
 //! says anything that the log does not.
 
+mod disk;
 mod epoch;
 mod error;
 mod flags;

@@ -1,12 +1,13 @@
 //! Snapshots: the state in one file, so that opening a user does not replay the whole log
 //! (`docs/store-format.md`, "Snapshot"). Derived data: whatever is wrong with one, the log has it all.
 
-use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::disk::{Disk, open_for_reading};
 use super::error::Result;
 use super::flags::{Keyword, KeywordSet, KeywordTable};
 use super::limits::SNAPSHOT_AFTER;
@@ -30,14 +31,15 @@ pub(super) fn is_due(state: &State) -> bool {
 }
 
 /// Writes the snapshot of a user; the log up to its place is durable.
-pub(super) fn save(dir: &Path, bytes: &[u8]) -> Result<()> {
-    write_durably(&dir.join(FILE), bytes)
+pub(super) fn save(disk: &dyn Disk, dir: &Path, bytes: &[u8]) -> Result<()> {
+    write_durably(disk, &dir.join(FILE), bytes)
 }
 
 /// Reads the snapshot of a user, if there is one that can be used.
 pub(super) fn load(dir: &Path, mark: u128) -> Option<State> {
     let path = dir.join(FILE);
-    let bytes = fs::read(&path).ok()?;
+    let mut bytes = Vec::new();
+    open_for_reading(&path).ok()?.read_to_end(&mut bytes).ok()?;
     let state = decode(&bytes, mark);
     if state.is_none() {
         log::warn!(file = path.display().to_string(); "ignoring a snapshot that is damaged or of another version");

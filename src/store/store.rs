@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
 use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, SEGMENT_SIZE};
@@ -39,6 +40,8 @@ pub struct Options {
     pub max_message: u64,
     /// A segment of a log is sealed when it is longer than this, in bytes.
     pub segment_size: u32,
+    /// Where all writing goes.
+    pub(super) disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -49,6 +52,7 @@ impl Options {
             flag_sync: FlagSync::Deferred,
             max_message: MAX_MESSAGE,
             segment_size: SEGMENT_SIZE,
+            disk: Arc::new(Local),
         }
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Small ones are held in memory until they are complete; a large one goes to a file beside the log while it arrives.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::disk::{Disk, Open};
 use super::error::{Error, Refusal, Result};
 use super::flags::FlagList;
 use super::limits::{INLINE_MAX, INLINE_TOTAL_MAX};
-use super::log::{blob_path, open_private, sync_dir};
+use super::log::{blob_path, sync_dir};
 use super::message::InternalDate;
 use super::meta::Meta;
 use crate::message::{Analysis, analyze};
@@ -20,6 +20,7 @@ use crate::sys;
 /// Bytes of one message while they arrive. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct Upload {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     limit: u64,
     len: u64,
@@ -44,8 +45,8 @@ pub struct NewMessage {
 }
 
 impl Upload {
-    pub(super) fn new(dir: &Path, limit: u64, in_memory: Arc<AtomicUsize>) -> Self {
-        Upload { dir: dir.to_owned(), limit, len: 0, body: Body::Memory(Vec::new()), in_memory }
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limit: u64, in_memory: Arc<AtomicUsize>) -> Self {
+        Upload { disk, dir, limit, len: 0, body: Body::Memory(Vec::new()), in_memory }
     }
 
     /// Bytes so far.
@@ -62,6 +63,7 @@ impl Upload {
     /// # Errors
     /// [`Refusal::TooBig`] beyond the limit; the disk's errors.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let before = self.len;
         self.len += bytes.len() as u64;
         if self.len > self.limit {
             return Err(Refusal::TooBig.into());
@@ -73,19 +75,18 @@ impl Upload {
                 if held.len() > INLINE_MAX || total > INLINE_TOTAL_MAX { self.spill() } else { Ok(()) }
             }
             Body::File(file, scratch) => {
-                file.write_all(bytes).map_err(Error::io("cannot write", &scratch.path))
+                self.disk.write_at(file, bytes, before).map_err(Error::io("cannot write", &scratch.path))
             }
         }
     }
 
     fn spill(&mut self) -> Result<()> {
         let path = self.dir.join("blob").join(format!("new-{:016x}", random()));
-        let file = open_private().read(true).write(true).create_new(true).open(&path);
-        let mut file = file.map_err(Error::io("cannot make", &path))?;
-        let scratch = Scratch { path, keep: false };
+        let file = self.disk.open(&path, Open::New).map_err(Error::io("cannot make", &path))?;
+        let scratch = Scratch { disk: self.disk.clone(), path, keep: false };
         self.release();
         if let Body::Memory(held) = &self.body {
-            file.write_all(held).map_err(Error::io("cannot write", &scratch.path))?;
+            self.disk.write_at(&file, held, 0).map_err(Error::io("cannot write", &scratch.path))?;
         }
         self.body = Body::File(file, scratch);
         Ok(())
@@ -109,7 +110,7 @@ impl Upload {
                 let analysis = analyze(&mapped);
                 let number = random() | 1 << 63;
                 sys::about_to_block();
-                file.sync_all().map_err(Error::io("cannot sync", &scratch.path))?;
+                self.disk.sync_all(&file).map_err(Error::io("cannot sync", &scratch.path))?;
                 scratch.rename(blob_path(&self.dir, number))?;
                 Ok(Prepared::new(analysis, self.len, Stored::File(number, scratch)))
             }
@@ -126,22 +127,23 @@ impl Drop for Upload {
 /// A file that goes away unless a record names it.
 #[derive(Debug)]
 pub(super) struct Scratch {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     pub keep: bool,
 }
 
 impl Scratch {
     fn rename(&mut self, path: PathBuf) -> Result<()> {
-        fs::rename(&self.path, &path).map_err(Error::io("cannot rename", &self.path))?;
+        self.disk.rename(&self.path, &path).map_err(Error::io("cannot rename", &self.path))?;
         self.path = path;
-        self.path.parent().map_or(Ok(()), sync_dir)
+        self.path.parent().map_or(Ok(()), |dir| sync_dir(&*self.disk, dir))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.keep
-            && let Err(error) = fs::remove_file(&self.path)
+            && let Err(error) = self.disk.remove(&self.path)
         {
             log::warn!(file = self.path.display().to_string(), error = error.to_string(); "cannot remove upload");
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::disk::open_for_reading;
 use super::error::{Error, Result};
 use super::group_sync::GroupSync;
 use super::log::{self, Log};
@@ -21,7 +22,7 @@ use super::record::{Kind, Transaction};
 use super::replay::{apply_own, catch_up, settle};
 use super::snapshot;
 use super::state::State;
-use super::store::Shared;
+use super::store::{Options, Shared};
 use super::tree::SpecialUses;
 use super::upload::{Upload, random};
 use super::wire::PutFields;
@@ -59,13 +60,14 @@ impl User {
     pub(super) fn open(shared: Arc<Shared>, name: UserName) -> Result<User> {
         let dir = user_dir(&shared.options.root, &name);
         let mark = user_mark(&name);
-        let log = match Log::open(&dir, mark)? {
+        let disk = &shared.options.disk;
+        let log = match Log::open(disk, &dir, mark)? {
             Some(log) => log,
-            None => Log::create(&dir, mark)?,
+            None => Log::create(disk, &dir, mark)?,
         };
         let inner = Inner::open(log, mark, &shared)?;
         // Nothing is known about what is on the disk but that the snapshot's part is: the first sync covers all.
-        let sync = GroupSync::new(Log::start_of(1));
+        let sync = GroupSync::new(shared.options.disk.clone(), Log::start_of(1));
         sync.note_written(inner.state.position);
         let user = User { name, dir, shared, inner: Mutex::new(inner), sync, in_memory: Arc::default() };
         user.found()?;
@@ -97,7 +99,8 @@ impl User {
 
     /// Room for a message that arrives. Beyond a few megabytes of messages in flight, uploads go to disk at once.
     pub fn upload(&self) -> Upload {
-        Upload::new(&self.dir, self.shared.options.max_message, self.in_memory.clone())
+        let Options { disk, max_message, .. } = &self.shared.options;
+        Upload::new(disk.clone(), self.dir.clone(), *max_message, self.in_memory.clone())
     }
 
     /// The state as it was last seen; no look at the disk.
@@ -210,7 +213,7 @@ impl User {
             (inner.log.active().clone(), inner.state.position, bytes)
         };
         self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", &self.dir))?;
-        snapshot::save(&self.dir, &bytes)
+        snapshot::save(&*self.shared.options.disk, &self.dir, &bytes)
     }
 
     pub(super) fn is_snapshot_due(inner: &Inner) -> bool {
@@ -261,7 +264,7 @@ impl User {
             }
             BlobRef::File(number) => {
                 let path = log::blob_path(&self.dir, number);
-                let file = File::open(&path).map_err(Error::io("cannot open", &path))?;
+                let file = open_for_reading(&path).map_err(Error::io("cannot open", &path))?;
                 crate::sys::read_at(&file, out, from).map_err(Error::io("cannot read", &path))
             }
         }

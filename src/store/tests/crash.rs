@@ -30,7 +30,7 @@ fn a_snapshot_says_what_the_log_says() {
     let inner = user.known().unwrap();
     let bytes = snapshot::encode(&inner.state, user.mark());
     drop(inner);
-    snapshot::save(&place.ada_dir(), &bytes).unwrap();
+    snapshot::save(&disk::Local, &place.ada_dir(), &bytes).unwrap();
     assert_eq!(everything(&place.ada()), expected);
 
     // The log is what counts: one behind the snapshot is read, and a damaged snapshot is not missed.

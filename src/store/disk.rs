@@ -1,0 +1,94 @@
+//! Everything that the store changes on a disk goes through one small trait, so that the tests can put a disk in its
+//! place that fails on demand and remembers what a loss of power may take (`docs/store-format.md`, "What is promised").
+//!
+//! Reading does not: what was written is read back through the same files. One indirect call per system call is what
+//! the trait costs.
+
+use std::fmt::Debug;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// How [`Disk::open`] treats a file that is there, or is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// It has to be there.
+    Existing,
+    /// It is made when it is not there, and stays as it is when it is.
+    Shared,
+    /// It is made, or emptied.
+    Empty,
+    /// It is made; one that is there is an error.
+    New,
+}
+
+/// What the store asks of a disk. Only [`sync_data`](Disk::sync_data), [`sync_all`](Disk::sync_all) and
+/// [`sync_dir`](Disk::sync_dir) promise that anything survives a loss of power.
+pub(super) trait Disk: Debug + Send + Sync {
+    /// Opens a file for reading and writing; symbolic links are refused.
+    fn open(&self, path: &Path, how: Open) -> io::Result<File> {
+        let mut options = private();
+        match how {
+            Open::Existing => &mut options,
+            Open::Shared => options.create(true).truncate(false),
+            Open::Empty => options.create(true).truncate(true),
+            Open::New => options.create_new(true),
+        };
+        options.write(true).open(path)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    /// Makes a file's data and size durable.
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    /// Makes a file's data and all that is known about it durable; its name is the directory's affair.
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    /// Makes a directory and those above it where they are missing.
+    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    }
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+/// The disk of the machine.
+#[derive(Debug)]
+pub(super) struct Local;
+
+impl Disk for Local {}
+
+/// Opens a file of the store for reading; symbolic links are refused.
+pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
+    private().open(path)
+}
+
+/// Options for a file that only this service may read.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}
