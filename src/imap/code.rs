@@ -1,6 +1,7 @@
 //! Response codes and refusals: who is at fault, said in the words of RFC 9051 §7.1 and RFC 5530.
 
 use std::borrow::Cow;
+use std::io;
 
 use crate::store::{self, Refusal};
 
@@ -14,6 +15,7 @@ pub(crate) enum Code {
     ExpungeIssued,
     Limit,
     NonExistent,
+    OverQuota,
     ReadOnly,
     ReadWrite,
     ServerBug,
@@ -34,6 +36,7 @@ impl Code {
             Code::ExpungeIssued => "EXPUNGEISSUED",
             Code::Limit => "LIMIT",
             Code::NonExistent => "NONEXISTENT",
+            Code::OverQuota => "OVERQUOTA",
             Code::ReadOnly => "READ-ONLY",
             Code::ReadWrite => "READ-WRITE",
             Code::ServerBug => "SERVERBUG",
@@ -87,6 +90,24 @@ pub(crate) fn no_target() -> Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         Failure::Store(error)
+    }
+}
+
+/// What a client is told of trouble with the store, which the log has in full.
+pub(crate) fn of_trouble(error: &store::Error) -> (Code, &'static str) {
+    match error {
+        store::Error::Io { source, .. } => match source.kind() {
+            io::ErrorKind::StorageFull => (Code::Unavailable, "the disk is full, try again later"),
+            io::ErrorKind::QuotaExceeded => {
+                (Code::OverQuota, "the mail store has used up its disk quota, try again later")
+            }
+            _ => (Code::Unavailable, "the store cannot be reached now, try again later"),
+        },
+        store::Error::Foreign { .. } => (
+            Code::Unavailable,
+            "the store cannot be used as it is, its administrator can see more in the log",
+        ),
+        _ => (Code::ServerBug, "the store is damaged here, its administrator can see more in the log"),
     }
 }
 

@@ -7,8 +7,10 @@
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use super::error::{Error, Result};
 
 /// How [`Disk::open`] treats a file that is there, or is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,28 @@ impl Disk for Local {}
 /// Opens a file of the store for reading; symbolic links are refused.
 pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
     private().open(path)
+}
+
+/// What is wrong with the directories from `root` down to `dir`, as far as they are there: whoever can plant a link in
+/// the store, or owns a part of it, could have the mail of one user written to another, or elsewhere.
+pub(super) fn check_dirs(root: &Path, dir: &Path) -> Result<()> {
+    let own = nix::unistd::geteuid().as_raw();
+    // Where the store begins is the administrator's choice: it may be a link to another disk.
+    for path in dir.ancestors().take_while(|dir| *dir != root) {
+        let found = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found.map_err(Error::io("cannot stat", path))?,
+        };
+        if found.is_symlink() {
+            let problem = "is a symbolic link, which the store does not follow; move what it leads to here";
+            return Err(Error::Foreign { path: path.to_owned(), problem });
+        }
+        if found.uid() != own {
+            let problem = "belongs to another account than the one that the server runs as; use chown -R";
+            return Err(Error::Foreign { path: path.to_owned(), problem });
+        }
+    }
+    Ok(())
 }
 
 /// Options for a file that only this service may read.

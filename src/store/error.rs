@@ -14,6 +14,9 @@ pub enum Error {
     /// The disk or its contents failed; the log has the details.
     #[error("{context} {}: {source}", path.display())]
     Io { context: &'static str, path: PathBuf, source: io::Error },
+    /// A directory of the store is a link, or belongs to somebody else: it could lead anywhere.
+    #[error("{} {problem}", path.display())]
+    Foreign { path: PathBuf, problem: &'static str },
     /// A file of the store is not what it has to be.
     #[error("{} at offset {offset}: {problem}; run `heliograph reconstruct`", path.display())]
     Damaged { path: PathBuf, offset: u64, problem: &'static str },

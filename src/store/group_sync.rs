@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::disk::Disk;
+use super::log::Log;
 use super::message::LogPos;
+use super::replay::are_whole;
 use crate::sys::about_to_block;
 
 #[derive(Debug)]
@@ -46,11 +48,24 @@ impl GroupSync {
         progress.written = progress.written.max(end);
     }
 
-    /// Says that all before `end` has been synced.
-    pub fn note_durable(&self, end: LogPos) {
+    /// Bytes before `end` that are not known to be on stable storage. A segment is begun only when the one before it
+    /// has been synced, so that only the last one counts.
+    pub fn lag(&self, end: LogPos) -> u32 {
+        let durable = self.progress().durable;
+        if durable.segment == end.segment { end.offset.saturating_sub(durable.offset) } else { end.offset }
+    }
+
+    /// Says that a sync failed in another process, all before `durable` being on stable storage.
+    pub fn suspect(&self, durable: LogPos) {
         let mut progress = self.progress();
-        progress.durable = progress.durable.max(end);
-        progress.written = progress.written.max(end);
+        progress.durable = durable;
+        progress.suspect = true;
+    }
+
+    /// Where the bytes begin of which the kernel may have forgotten that it has to write them.
+    pub fn suspect_from(&self) -> Option<LogPos> {
+        let progress = self.progress();
+        progress.suspect.then_some(progress.durable)
     }
 
     /// Waits until all before `end`, which is in `segment`'s file `file`, is on stable storage.
@@ -83,8 +98,13 @@ impl GroupSync {
         let (from, suspect) = (progress.durable, progress.suspect);
         progress.syncing = true;
         drop(progress);
-        let rewritten = if suspect { self.rewrite(file, from, target) } else { Ok(()) };
-        let result = rewritten.and_then(|()| self.disk.sync_data(file));
+        let synced = if suspect { Err(None) } else { self.disk.sync_data(file).map_err(Some) };
+        // The bytes of a failed sync are written once more, at once: what was wrong may be over, or have concerned
+        // another process.
+        let result = synced.or_else(|first| {
+            let again = self.rewrite(file, from, target).and_then(|()| self.disk.sync_data(file));
+            again.map_err(|error| first.unwrap_or(error))
+        });
         let mut progress = self.progress();
         progress.syncing = false;
         progress.suspect = result.is_err();
@@ -95,12 +115,16 @@ impl GroupSync {
         result.map(|()| progress)
     }
 
-    /// Writes what the page cache holds once more, so that the next sync has to take it to the disk.
+    /// Writes what the page cache holds once more, so that the next sync has to take it to the disk. What the cache has
+    /// lost as well must not pass for something that was written.
     fn rewrite(&self, file: &File, from: LogPos, to: LogPos) -> io::Result<()> {
-        let start = if from.segment == to.segment { from.offset } else { 0 };
-        let mut bytes = vec![0; (to.offset - start) as usize];
-        file.read_exact_at(&mut bytes, start.into())?;
-        self.disk.write_at(file, &bytes, start.into())
+        let start = if from.segment == to.segment { from } else { Log::start_of(to.segment) };
+        let mut bytes = vec![0; to.offset.saturating_sub(start.offset) as usize];
+        file.read_exact_at(&mut bytes, start.offset.into())?;
+        if !are_whole(&bytes, start.offset) {
+            return Err(io::Error::other("what was written is lost after a failed sync"));
+        }
+        self.disk.write_at(file, &bytes, start.offset.into())
     }
 }
 
@@ -109,12 +133,19 @@ mod tests {
     use super::super::disk::Local;
     use super::*;
 
+    use crate::store::record::{Kind, Transaction};
+
+    fn transaction(start: LogPos, len: usize) -> Vec<u8> {
+        let mut txn = Transaction::new(start, Vec::new());
+        txn.record(Kind::Subscribe, |out| out.resize(out.len() + len, b'x'));
+        txn.into_buffer()
+    }
+
     #[test]
     fn waiters_behind_the_durable_end_do_not_sync() {
         let dir = tempfile::tempdir().unwrap();
         let read_only = File::open(dir.path()).unwrap();
-        let group = GroupSync::new(Arc::new(Local), LogPos::new(1, 64));
-        group.note_durable(LogPos::new(2, 64));
+        let group = GroupSync::new(Arc::new(Local), LogPos::new(2, 64));
         assert!(group.wait(&read_only, LogPos::new(1, 4096)).is_ok());
         assert!(group.wait(&read_only, LogPos::new(2, 64)).is_ok());
     }
@@ -132,13 +163,18 @@ mod tests {
     #[test]
     fn after_a_failure_the_bytes_are_written_anew() {
         let pipe = File::from(std::os::fd::OwnedFd::from(std::io::pipe().unwrap().1));
-        let group = GroupSync::new(Arc::new(Local), LogPos::new(1, 64));
-        group.note_written(LogPos::new(1, 128));
-        assert!(group.wait(&pipe, LogPos::new(1, 128)).is_err(), "a pipe cannot be synced");
-        assert!(group.progress().suspect);
+        let start = LogPos::new(1, 64);
+        let group = GroupSync::new(Arc::new(Local), start);
+        let written = transaction(start, 40);
+        let end = LogPos::new(1, 64 + written.len() as u32);
+        group.note_written(end);
+        assert!(group.wait(&pipe, end).is_err(), "a pipe cannot be synced");
+        assert_eq!(group.suspect_from(), Some(start));
         let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&[7; 128], 0).unwrap();
-        group.wait(&file, LogPos::new(1, 128)).unwrap();
-        assert!(!group.progress().suspect);
+        file.write_all_at(&vec![0; end.offset as usize], 0).unwrap();
+        assert!(group.wait(&file, end).is_err(), "what the cache has lost is not written again");
+        file.write_all_at(&written, 64).unwrap();
+        group.wait(&file, end).unwrap();
+        assert_eq!(group.suspect_from(), None);
     }
 }

@@ -38,9 +38,18 @@ pub const MAX_REMEMBERED_CHANGES: usize = 4096;
 /// more UIDs than necessary, which the RFC allows.
 pub const MAX_REMEMBERED_EXPUNGES: usize = 65_536;
 
-/// How far UIDNEXT and mod-sequences jump after a loss of power, see `docs/store-format.md`.
-pub const EPOCH_UID_JUMP: u32 = 1 << 16;
+/// How far UIDNEXT, mod-sequences and the greatest UIDVALIDITY jump after a loss of power, see
+/// `docs/store-format.md`. They are greater than what [`MAX_UNSYNCED`] and one transaction can use up.
+pub const EPOCH_UID_JUMP: u32 = 1 << 20;
 pub const EPOCH_MODSEQ_JUMP: u64 = 1 << 20;
+pub const EPOCH_UID_VALIDITY_JUMP: u32 = 1 << 17;
+
+/// Bytes of a log that may wait for their sync when another transaction is written. A message, a change and a mailbox
+/// take at least 72, 48 and 40 bytes, so that no more numbers than `EPOCH_*_JUMP` can be lost with them.
+pub const MAX_UNSYNCED: u32 = 4 * 1024 * 1024;
+
+/// Messages that one COPY or MOVE takes along; a loss of power must not take more than `EPOCH_UID_JUMP`.
+pub const MAX_TRANSFER: u32 = 1 << 19;
 
 /// Bytes of log records behind the last snapshot that make a new one worth writing; message bytes do not count.
 pub const SNAPSHOT_AFTER: u64 = 256 * 1024;

@@ -93,6 +93,11 @@ impl Log {
         self.lock.clone()
     }
 
+    /// Syncs the directories that lead to the log: whoever made them may have died before.
+    pub fn sync_dirs(&self) -> Result<()> {
+        sync_dirs(&*self.disk, &self.dir)
+    }
+
     /// Goes on to a segment: the one that a Seal record or a snapshot names.
     pub fn advance(&mut self, segment: u32) -> Result<()> {
         if segment != self.segment {
@@ -181,13 +186,19 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// The file and where it ends.
+    pub fn into_parts(self) -> Result<(Arc<File>, u64)> {
+        let len = self.file.metadata().map_err(|error| self.io("cannot stat", error))?.len();
+        Ok((self.file, len))
+    }
+
     /// Fills `out` from `at` on, which is in this segment.
     pub fn read(&self, at: LogPos, out: &mut [u8]) -> Result<()> {
-        read_at(&self.file, out, at.offset.into()).map_err(|source| Error::Io {
-            context: "cannot read",
-            path: segment_path(&self.dir, self.segment),
-            source,
-        })
+        read_at(&self.file, out, at.offset.into()).map_err(|error| self.io("cannot read", error))
+    }
+
+    fn io(&self, context: &'static str, source: io::Error) -> Error {
+        Error::Io { context, path: segment_path(&self.dir, self.segment), source }
     }
 }
 
@@ -233,8 +244,13 @@ fn make_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result
 /// Writes a file under a temporary name, syncs it, renames it, syncs the directory.
 pub(super) fn write_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    write_new(disk, &temporary, bytes)?;
-    disk.rename(&temporary, path).map_err(Error::io("cannot rename", &temporary))?;
+    let written = write_new(disk, &temporary, bytes)
+        .and_then(|()| disk.rename(&temporary, path).map_err(Error::io("cannot rename", &temporary)));
+    if written.is_err() {
+        // Worthless, and often not even made.
+        let _ = disk.remove(&temporary);
+    }
+    written?;
     path.parent().map_or(Ok(()), |dir| sync_dir(disk, dir))
 }
 
@@ -248,7 +264,7 @@ pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
     disk.sync_dir(dir).map_err(Error::io("cannot sync", dir))
 }
 
-/// Syncs a user's new directory and the hash levels above it, so that a loss of power cannot take the path away.
+/// Syncs a user's new directories and the hash levels above them, so that a loss of power cannot take the path away.
 fn sync_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
-    dir.ancestors().take(5).try_for_each(|dir| sync_dir(disk, dir))
+    dir.join("log").ancestors().take(6).try_for_each(|dir| sync_dir(disk, dir))
 }

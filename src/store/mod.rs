@@ -24,6 +24,7 @@ mod mailboxes;
 mod message;
 mod meta;
 mod names;
+mod notes;
 mod path;
 mod payload;
 mod record;

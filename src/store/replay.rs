@@ -19,9 +19,17 @@ const WINDOW: u32 = 64 * 1024;
 pub(super) enum Tail {
     /// At the end of the file.
     Clean,
-    /// At a transaction that is not whole: being written, or left behind by a writer that died. The record at
-    /// this place is its first that is missing or bad.
-    Torn(LogPos),
+    /// At a transaction that is not whole: being written, or left behind by a writer that died.
+    Torn(Tear),
+}
+
+/// What is wrong with a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tear {
+    /// Its first record that is missing or bad.
+    at: LogPos,
+    /// The segment ends before it does. Otherwise all its bytes are there, and they are wrong.
+    short: bool,
 }
 
 /// Applies what was appended to the log since `state.position`. With `verify`, message bytes are checked as well.
@@ -67,7 +75,10 @@ fn replay(mut source: impl Source, log: &Log, state: &mut State, verify: bool) -
         match found.read(&mut source, at.offset, verify) {
             Ok(()) => {}
             Err(Stop::End) => return Ok(Ending::At(Tail::Clean)),
-            Err(Stop::Torn) => return Ok(Ending::At(Tail::Torn(LogPos::new(at.segment, found.end)))),
+            Err(Stop::Torn { short }) => {
+                let tear = Tear { at: LogPos::new(at.segment, found.end), short };
+                return Ok(Ending::At(Tail::Torn(tear)));
+            }
             Err(Stop::Unknown) => {
                 return Err(log.damaged(at, "a newer version of this program wrote this record"));
             }
@@ -77,17 +88,18 @@ fn replay(mut source: impl Source, log: &Log, state: &mut State, verify: bool) -
             let applied = state.apply(*kind, &found.payloads[payload.clone()]);
             applied.map_err(|_| log.damaged(at, "a record contradicts the ones before it"))?;
         }
-        state.position = LogPos::new(at.segment, found.end);
+        // The state stands before a Seal until the next segment is open.
         if let Some(next) = found.seals() {
             return Ok(Ending::Sealed(next));
         }
+        state.position = LogPos::new(at.segment, found.end);
     }
 }
 
 /// Why no transaction was read.
 enum Stop {
     End,
-    Torn,
+    Torn { short: bool },
     Unknown,
     Io(std::io::Error),
 }
@@ -115,19 +127,24 @@ impl Found {
         let bytes = source.bytes(self.end, HEADER as u32).map_err(Stop::Io)?;
         let bytes = bytes.and_then(|bytes| bytes.first_chunk::<HEADER>());
         let Some(bytes) = bytes else {
-            return Err(if first && source.size() == self.end { Stop::End } else { Stop::Torn });
+            return Err(if first && source.size() == self.end {
+                Stop::End
+            } else {
+                Stop::Torn { short: true }
+            });
         };
         let header = Header::decode(bytes, self.end).map_err(|bad| match bad {
-            BadHeader::NotWhole => Stop::Torn,
+            BadHeader::NotWhole => Stop::Torn { short: false },
             BadHeader::Unknown => Stop::Unknown,
         })?;
         let Some(end) = self.end.checked_add(header.stride()).filter(|end| *end <= source.size()) else {
-            return Err(Stop::Torn);
+            return Err(Stop::Torn { short: true });
         };
         let from = self.payloads.len();
         if verify || !header.kind.is_bulk() {
             let payload = source.bytes(self.end + HEADER as u32, header.len).map_err(Stop::Io)?;
-            let payload = payload.filter(|payload| header.matches(payload)).ok_or(Stop::Torn)?;
+            let payload =
+                payload.filter(|payload| header.matches(payload)).ok_or(Stop::Torn { short: false })?;
             if !header.kind.is_bulk() {
                 self.payloads.extend_from_slice(payload);
             }
@@ -197,18 +214,34 @@ impl Source for Memory<'_> {
     }
 }
 
+/// Whether `bytes`, which begin at `start`, are whole transactions, message bytes included.
+pub(super) fn are_whole(bytes: &[u8], start: u32) -> bool {
+    let mut source = Memory { bytes, start };
+    let mut found = Found { end: start, ..Found::default() };
+    loop {
+        match found.read(&mut source, found.end, true) {
+            Ok(()) => {}
+            Err(stop) => return matches!(stop, Stop::End),
+        }
+    }
+}
+
 /// Catches up with the lock held, and cuts off what a dead writer left behind, so that the end of the log is
 /// where the next transaction goes.
 ///
-/// Whole records behind a torn one cannot come from a process that died: its successors would have cut first.
-/// After a loss of power they can, and were not acknowledged; they are set aside. At any other time they are
-/// damage, which only `heliograph reconstruct` may touch.
+/// A process that died leaves a transaction that ends too early, and nothing behind it. A loss of power can leave
+/// wrong bytes, and whole records behind them, none of which was acknowledged; these are set aside. At any other time
+/// they are damage, which only `heliograph reconstruct` may touch.
 pub(super) fn settle(log: &mut Log, state: &mut State, epoch: u64, verify: bool) -> Result<()> {
-    let Tail::Torn(bad) = catch_up(log, state, verify)? else { return Ok(()) };
+    let Tail::Torn(tear) = catch_up(log, state, verify)? else { return Ok(()) };
     let at = state.position;
-    if has_record_behind(log, bad)? {
-        if state.epoch >= epoch {
-            return Err(log.damaged(bad, "a record has a wrong checksum"));
+    let may_be_torn = state.epoch < epoch;
+    if !may_be_torn && !tear.short {
+        return Err(log.damaged(tear.at, "a record has a wrong checksum"));
+    }
+    if has_record_behind(log, tear.at)? {
+        if !may_be_torn {
+            return Err(log.damaged(tear.at, "a record claims more bytes than there are"));
         }
         let path = log.set_aside(at)?;
         log::warn!(file = path.display().to_string(); "set aside records that a loss of power had torn");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP};
+use super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP, EPOCH_UID_VALIDITY_JUMP};
 use super::mailbox::Mailbox;
 use super::message::LogPos;
 use super::names::MailboxId;
@@ -160,6 +160,7 @@ impl State {
 
     fn begin_epoch(&mut self, epoch: u64) {
         self.epoch = self.epoch.max(epoch);
+        self.last_uid_validity = self.last_uid_validity.saturating_add(EPOCH_UID_VALIDITY_JUMP);
         for mailbox in self.mailboxes.values_mut() {
             mailbox.jump(EPOCH_UID_JUMP, EPOCH_MODSEQ_JUMP);
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::error::{Refusal, Result};
 use super::flags::FlagList;
-use super::limits::{MAX_KEYWORDS, MAX_MULTIAPPEND};
+use super::limits::{MAX_KEYWORDS, MAX_MULTIAPPEND, MAX_TRANSFER};
 use super::mailbox::{Mailbox, uid};
 use super::message::{BlobRef, InternalDate, Message};
 use super::names::{MailboxId, ModSeq, Uid};
@@ -227,7 +227,8 @@ impl Selected {
     /// stable storage.
     ///
     /// # Errors
-    /// [`Refusal::NonExistent`] for the target, [`Refusal::TooManyKeywords`], [`Refusal::UidsExhausted`].
+    /// [`Refusal::NonExistent`] for the target, [`Refusal::TooManyMessages`], [`Refusal::TooManyKeywords`],
+    /// [`Refusal::UidsExhausted`].
     pub fn copy(&mut self, uids: &UidSet, target: &str) -> Result<Copied> {
         self.transfer(uids, target, false)
     }
@@ -272,6 +273,9 @@ fn record_transfer(
     let taken = source.live.intersection(uids);
     if taken.is_empty() {
         return Ok(None);
+    }
+    if taken.len() > MAX_TRANSFER {
+        return Err(Refusal::TooManyMessages.into());
     }
     let messages: Vec<&Message> = source.messages_among(&taken).collect();
     let used = messages.iter().flat_map(|message| message.keywords.iter());

@@ -9,13 +9,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::disk::open_for_reading;
+use super::disk::{check_dirs, open_for_reading};
 use super::error::{Error, Result};
 use super::group_sync::GroupSync;
+use super::limits::MAX_UNSYNCED;
 use super::log::{self, Log};
 use super::message::LogPos;
 use super::meta::Meta;
 use super::names::{MailboxId, ModSeq, UserName};
+use super::notes::Notes;
 use super::path::{user_dir, user_mark};
 use super::payload::MailboxCreate;
 use super::record::{Kind, Transaction};
@@ -34,6 +36,8 @@ pub struct User {
     dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     inner: Mutex<Inner>,
+    /// The file whose lock orders writers of all processes.
+    lock: Arc<File>,
     sync: GroupSync,
     in_memory: Arc<AtomicUsize>,
 }
@@ -60,6 +64,9 @@ impl User {
     pub(super) fn open(shared: Arc<Shared>, name: UserName) -> Result<User> {
         let dir = user_dir(&shared.options.root, &name);
         let mark = user_mark(&name);
+        for part in ["log", "blob"] {
+            check_dirs(&shared.options.root, &dir.join(part))?;
+        }
         let disk = &shared.options.disk;
         let log = match Log::open(disk, &dir, mark)? {
             Some(log) => log,
@@ -69,14 +76,26 @@ impl User {
         // Nothing is known about what is on the disk but that the snapshot's part is: the first sync covers all.
         let sync = GroupSync::new(shared.options.disk.clone(), Log::start_of(1));
         sync.note_written(inner.state.position);
-        let user = User { name, dir, shared, inner: Mutex::new(inner), sync, in_memory: Arc::default() };
-        user.found()?;
+        let lock = inner.log.lock_file();
+        let notes = Notes::read(&lock);
+        if let Some(from) = notes.suspect {
+            // A note of another epoch may be of a time when the log was longer.
+            sync.suspect(if notes.epoch == shared.epoch { from } else { Log::start_of(1) });
+        }
+        let user =
+            User { name, dir, shared, inner: Mutex::new(inner), lock, sync, in_memory: Arc::default() };
+        user.found(notes)?;
         Ok(user)
     }
 
-    /// Begins the epoch that the store is in, and makes an INBOX where there is none.
-    fn found(&self) -> Result<()> {
+    /// Begins the epoch that the store is in, and makes an INBOX where there is none. The first that opens the user in
+    /// an epoch syncs what it found: whoever wrote that may have died before its own sync.
+    fn found(&self, notes: Notes) -> Result<()> {
         let epoch = self.shared.epoch;
+        let is_new = |state: &State| state.epoch < epoch || state.by_name("INBOX").is_none();
+        if notes.epoch == epoch && !is_new(&self.known()?.state) {
+            return Ok(());
+        }
         let written = self.transact(|state, txn| {
             if state.epoch < epoch {
                 txn.record(Kind::Epoch, |out| out.put_u64(epoch));
@@ -86,7 +105,17 @@ impl User {
             }
             Ok(())
         })?;
-        self.wait_durable(&written)
+        if notes.epoch == epoch {
+            return self.wait_durable(&written);
+        }
+        self.known()?.log.sync_dirs()?;
+        self.sync_all()?;
+        self.leave(Notes { epoch, suspect: None });
+        Ok(())
+    }
+
+    fn leave(&self, notes: Notes) {
+        notes.leave(&*self.shared.options.disk, &self.lock, &self.dir);
     }
 
     pub fn name(&self) -> &UserName {
@@ -132,14 +161,31 @@ impl User {
         &self,
         build: impl FnOnce(&mut State, &mut Transaction) -> Result<T>,
     ) -> Result<Written<T>> {
-        let mut inner = self.known()?;
-        let lock_file = inner.log.lock_file();
-        let _held = log::lock(&lock_file)?;
-        let Inner { log, state, buffer } = &mut *inner;
-        settle(log, state, self.shared.epoch, false)?;
+        loop {
+            let mut inner = self.known()?;
+            let held = log::lock(&self.lock)?;
+            let Inner { log, state, .. } = &mut *inner;
+            settle(log, state, self.shared.epoch, false)?;
+            if self.sync.lag(state.position) <= MAX_UNSYNCED {
+                return self.commit(&mut inner, build);
+            }
+            drop(held);
+            drop(inner);
+            self.sync_all()?;
+        }
+    }
+
+    /// Writes one transaction at the end of the log, with its lock held.
+    fn commit<T>(
+        &self,
+        inner: &mut Inner,
+        build: impl FnOnce(&mut State, &mut Transaction) -> Result<T>,
+    ) -> Result<Written<T>> {
+        let Inner { log, state, buffer } = inner;
         if state.position.offset > self.shared.options.segment_size {
             self.roll(log, state)?;
         }
+        self.sync_sealed(log, state.position)?;
         let mut txn = Transaction::new(state.position, std::mem::take(buffer));
         let value = build(state, &mut txn)?;
         if txn.is_empty() {
@@ -152,10 +198,7 @@ impl User {
     }
 
     fn write(&self, txn: &Transaction, log: &Log, state: &mut State) -> Result<LogPos> {
-        if let Err(error) = log.append(txn.start(), txn.bytes()) {
-            log.cut(txn.start())?;
-            return Err(error);
-        }
+        append(txn, log)?;
         apply_own(txn, log, state)?;
         self.sync.note_written(state.position);
         Ok(state.position)
@@ -166,18 +209,37 @@ impl User {
         let next = log.make_next()?;
         let mut txn = Transaction::new(state.position, Vec::new());
         txn.record(Kind::Seal, |out| out.put_u32(next));
-        let end = self.write(&txn, log, state)?;
-        self.sync.wait(log.active(), end).map_err(Error::io("cannot sync the log of", log.dir()))?;
-        log.advance(next)?;
-        state.position = Log::start_of(next);
-        self.sync.note_durable(state.position);
+        append(&txn, log)?;
+        catch_up(log, state, false)?;
+        self.sync.note_written(state.position);
         Ok(())
+    }
+
+    /// Syncs the segment before the active one while that is empty: nothing may be written to a segment before all that
+    /// is in front of it is on stable storage, whoever wrote it.
+    fn sync_sealed(&self, log: &Log, end: LogPos) -> Result<()> {
+        if end.segment == 1 || end != Log::start_of(end.segment) {
+            return Ok(());
+        }
+        let sealed = end.segment - 1;
+        let (file, len) = log.reader(sealed)?.into_parts()?;
+        self.wait(&file, LogPos::new(sealed, u32::try_from(len).unwrap_or(u32::MAX)))
     }
 
     /// Waits until a transaction is on stable storage.
     pub(super) fn wait_durable<T>(&self, written: &Written<T>) -> Result<()> {
         let Some((file, end)) = &written.end else { return Ok(()) };
-        self.sync.wait(file, *end).map_err(Error::io("cannot sync the log of", &self.dir))
+        self.wait(file, *end)
+    }
+
+    fn wait(&self, file: &File, end: LogPos) -> Result<()> {
+        let was_suspect = self.sync.suspect_from();
+        let result = self.sync.wait(file, end);
+        let suspect = self.sync.suspect_from();
+        if was_suspect != suspect {
+            self.leave(Notes { suspect, ..Notes::read(&self.lock) });
+        }
+        result.map_err(Error::io("cannot sync the log of", &self.dir))
     }
 
     /// Sees to it that a change of flags gets durable as `store.flagsync` asks.
@@ -198,7 +260,21 @@ impl User {
             let inner = self.known()?;
             (inner.log.active().clone(), inner.state.position)
         };
-        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", &self.dir))
+        self.sync_to(&file, end)
+    }
+
+    /// Makes all before `end`, the end of the active segment `file`, durable.
+    fn sync_to(&self, file: &File, end: LogPos) -> Result<()> {
+        // No lock on the log: a sealed segment does not change any more.
+        let sealed = if end.segment > 1 && end == Log::start_of(end.segment) {
+            Some(self.known()?.log.reader(end.segment - 1)?.into_parts()?)
+        } else {
+            None
+        };
+        if let Some((sealed, len)) = sealed {
+            self.wait(&sealed, LogPos::new(end.segment - 1, u32::try_from(len).unwrap_or(u32::MAX)))?;
+        }
+        self.wait(file, end)
     }
 
     /// Writes a snapshot when enough has happened since the last one.
@@ -212,7 +288,7 @@ impl User {
             inner.state.note_snapshot(bytes.len() as u64);
             (inner.log.active().clone(), inner.state.position, bytes)
         };
-        self.sync.wait(&file, end).map_err(Error::io("cannot sync the log of", &self.dir))?;
+        self.sync_to(&file, end)?;
         snapshot::save(&*self.shared.options.disk, &self.dir, &bytes)
     }
 
@@ -292,6 +368,13 @@ impl Inner {
         let _held = log::lock(&lock_file)?;
         settle(&mut self.log, &mut self.state, shared.epoch, true)
     }
+}
+
+fn append(txn: &Transaction, log: &Log) -> Result<()> {
+    log.append(txn.start(), txn.bytes()).inspect_err(|_| {
+        // What cannot be cut off now is cut off before the next transaction.
+        let _ = log.cut(txn.start());
+    })
 }
 
 /// Records a new mailbox with an identity and a UIDVALIDITY that the user never had.

@@ -121,15 +121,7 @@ impl ImapSession {
             }
             Failure::Store(error) => {
                 self.log_error(&error);
-                let (code, text) = match error {
-                    store::Error::Io { .. } => {
-                        (Code::Unavailable, "the store cannot be reached now, try again later")
-                    }
-                    _ => (
-                        Code::ServerBug,
-                        "the store is damaged here, its administrator can see more in the log",
-                    ),
-                };
+                let (code, text) = code::of_trouble(&error);
                 no(out, tag, Some(code), text);
             }
             Failure::Bye(text, reason) => {

@@ -2,7 +2,11 @@
 //! shares nothing with the first but the files.
 
 mod crash;
+mod faults;
+mod life;
 mod mailboxes;
+mod power;
+mod simulated;
 mod views;
 
 use std::sync::Arc;
