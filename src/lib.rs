@@ -14,6 +14,7 @@
 //! | [`search`] | search programs over a mailbox |
 //! | [`store`] | the log, state, views |
 //! | [`message`] | RFC 5322 and MIME |
+//! | [`tls`] | certificates, session tickets, what is spoken |
 //! | [`config`] | the option table, `msg.conf`, the base directory |
 //! | [`sys`] | system calls; the only room with `unsafe` |
 
@@ -31,4 +32,5 @@ pub mod session;
 pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod tls;
 pub mod worker;

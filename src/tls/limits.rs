@@ -1,0 +1,21 @@
+//! Every number of this room, with its reason.
+
+use std::time::Duration;
+
+/// Longest record on the wire, in bytes: 2^14 of content, 2,048 that ciphers may add, and the header (RFC 5246 §6.2.3;
+/// RFC 8446 §5.2 has less). What is kept of a record that has not arrived in full is bounded by it.
+pub const MAX_RECORD: usize = 5 + (1 << 14) + 2048;
+
+/// How long tickets are sealed with one key. A key that leaks opens the TLS 1.2 sessions of this time and the one
+/// before; a longer time would save clients few handshakes.
+pub const TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);
+
+/// Largest file that is read as PEM, in bytes: a chain of a dozen large certificates has a tenth of it.
+pub const MAX_PEM_FILE: u64 = 1 << 20;
+
+/// Years that a self-signed certificate is valid. Clients pin it, since nobody vouches for it: a new one would be
+/// a nuisance to all of them.
+pub const SELF_SIGNED_YEARS: i16 = 10;
+
+/// From when on the log says that a certificate will expire.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
