@@ -48,8 +48,14 @@ fn place() -> &'static Place {
     PLACE.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = Arc::new(Store::open(Options::new(dir.path()), Arc::new(Deaf)).expect("a store"));
-        let settings =
-            Settings { banner: "bench".into(), host: "bench".into(), append_limit: 1 << 20, idle: true };
+        let settings = Settings {
+            banner: "bench".into(),
+            host: "bench".into(),
+            append_limit: 1 << 20,
+            idle: true,
+            starttls: false,
+            plaintext_min_cipher: 0,
+        };
         let imap = Imap::new(store.clone(), Box::new(Deaf), settings);
         Place { dir, store, imap, filled: Mutex::default() }
     })

@@ -43,6 +43,16 @@ pub struct Peer {
     pub local: SocketAddr,
 }
 
+/// How a connection is protected against others on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// By TLS, with a cipher whose keys have so many bits.
+    Tls { bits: u16 },
+}
+
 /// What a session reads from and writes to during one call.
 pub struct Io<'a> {
     input: &'a [u8],
@@ -51,11 +61,18 @@ pub struct Io<'a> {
     pub output: &'a mut Vec<u8>,
     /// The time at which this call began.
     pub now: Instant,
+    /// As of this call; it changes only with [`Step::StartTls`].
+    pub security: Security,
 }
 
 impl<'a> Io<'a> {
     pub fn new(input: &'a [u8], output: &'a mut Vec<u8>, now: Instant) -> Self {
-        Io { input, consumed: 0, output, now }
+        Io { input, consumed: 0, output, now, security: Security::Plain }
+    }
+
+    /// The same over a connection that is protected like this.
+    pub fn over(self, security: Security) -> Self {
+        Io { security, ..self }
     }
 
     /// The bytes that arrived and are not consumed yet.
@@ -99,6 +116,9 @@ pub enum Step {
     Yield,
     /// Ask the auth process; park, without reading input, until [`Event::Auth`] brings the answer.
     Authenticate(Box<auth::Request>),
+    /// Send the output, drop the input that has arrived, begin TLS; park until [`Event::Secured`]. Answered only by a
+    /// session that was told that its worker can do it, and over [`Security::Plain`].
+    StartTls,
     /// Send the output, then close the connection.
     Close,
 }
@@ -110,6 +130,9 @@ pub enum Event {
     Changed,
     /// The auth process answered.
     Auth(auth::Reply),
+    /// TLS is on, as [`Io::security`] says. What the session has learned from its client before may be an attacker's
+    /// word: it forgets all of it.
+    Secured,
     /// The session has to end: it says goodbye and answers [`Step::Close`]. This one may come at any time after
     /// `open`, also between two steps of a suspended command or while the auth process is asked; the others come
     /// only when the session has answered [`Step::Read`] (or [`Step::Authenticate`], for its answer).

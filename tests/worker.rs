@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use heliograph::notify::Bus;
 use heliograph::sys;
-use heliograph::worker::{Counter, Parts, Scoreboard, TimeLimits, Worker};
+use heliograph::worker::{Counter, Listener, Parts, Scoreboard, TimeLimits, Worker};
 
 use client::{Client, PATIENCE};
 
@@ -47,7 +47,8 @@ impl Server {
             threads: options.threads,
             sessions: options.sessions,
             limits: TimeLimits { login: options.login, idle: options.idle },
-            listeners: vec![listener],
+            listeners: vec![Listener { socket: listener, implicit_tls: None }],
+            tls: None,
             board: Arc::clone(&board),
             notify: bus.endpoint(0).unwrap(),
             auth: Box::new(echo::auth::FakeAuth::new()),

@@ -14,7 +14,12 @@ use crate::store::UserName;
 const DEMO: &str = "demo";
 
 /// What a new base sets: only this machine can connect, and no privilege is needed.
-const LOCAL: [(&str, &str); 2] = [("service.listenaddr", "127.0.0.1"), ("service.imap.port", "1143")];
+const LOCAL: [(&str, &str); 4] = [
+    ("service.listenaddr", "127.0.0.1"),
+    ("service.imap.port", "1143"),
+    ("service.imap.enablesslport", "yes"),
+    ("service.imap.sslport", "1993"),
+];
 
 /// Makes a base when there is none, says how to connect, and serves.
 ///
@@ -61,6 +66,10 @@ fn greet(base: &Base, settings: &Settings, password: Option<&str>, out: &mut imp
             )?;
             writeln!(out, "Try            curl --user {DEMO} imap://{address}/INBOX")?;
         }
+    }
+    if let Some(address) = settings.listeners().into_iter().find(|listener| listener.tls).map(|l| l.address) {
+        let kind = if settings.imap.tls.is_none() { ", self-signed certificate" } else { "" };
+        writeln!(out, "IMAP over TLS  host {}, port {}{kind}", address.ip(), address.port())?;
     }
     writeln!(out, "Stop           Ctrl-C")?;
     Ok(())

@@ -5,6 +5,7 @@
 //!   sbin/ bin/ lib/                  commands and publishers
 //!   config/msg.conf                  what differs from the defaults
 //!   config/users                     password hashes, mode 0600
+//!   config/tls/                      a self-signed certificate, made when none is configured
 //!   data/store/partition/primary/    mail
 //!   data/proc/                       sockets, locks and process ids of a running server
 //!   log/
@@ -141,6 +142,11 @@ impl Base {
     /// `config/users`, the user file.
     pub fn users(&self) -> PathBuf {
         self.root.join("config/users")
+    }
+
+    /// `config/tls`: the certificate that the server makes itself.
+    pub fn tls_dir(&self) -> PathBuf {
+        self.root.join("config/tls")
     }
 
     /// `data/proc`: sockets, locks and process ids.

@@ -29,12 +29,8 @@ pub enum Finding {
     NothingToServe,
     #[error("{first} and {second} are both {port}: give one of them another port")]
     SamePort { first: &'static str, second: &'static str, port: u16 },
-    #[error("{option} is on without a certificate: set service.imap.sslcertfile and service.imap.sslkeyfile")]
-    NoCertificate { option: &'static str },
     #[error("{present} is set without {missing}: set both or none")]
     HalfCertificate { present: &'static str, missing: &'static str },
-    #[error("{option}: this program is built without TLS: unset it")]
-    WithoutTls { option: &'static str },
     #[error(
         "service.imap.plaintextmincipher is {0}, but no port offers TLS: nobody could log in: set it to 0"
     )]

@@ -41,7 +41,7 @@ pub struct ImapSettings {
     pub ssl_enable: bool,
     pub ssl_port: u16,
     pub starttls: bool,
-    /// Certificate and key, both or none.
+    /// Certificate and key, both or none: then the server has a self-signed one.
     pub tls: Option<TlsFiles>,
     /// -1: no password login; 0: with and without TLS; n: with a cipher of n bits.
     pub plaintext_min_cipher: i64,
@@ -249,7 +249,7 @@ fn imap(values: &Values<'_>, findings: &mut Vec<Finding>) -> ImapSettings {
         port: values.port("service.imap.port"),
         ssl_enable: values.is_on_or("service.imap.enablesslport", tls.is_some()),
         ssl_port: values.port("service.imap.sslport"),
-        starttls: values.is_on_or("service.imap.sslusessl", tls.is_some()),
+        starttls: values.is_on("service.imap.sslusessl"),
         tls,
         plaintext_min_cipher: values.number("service.imap.plaintextmincipher"),
         processes: values.size("service.imap.numprocesses"),
@@ -287,18 +287,9 @@ fn contradictions(imap: &ImapSettings, findings: &mut Vec<Finding>) {
         let (first, second) = ("service.imap.port", "service.imap.sslport");
         findings.push(Finding::SamePort { first, second, port: imap.port });
     }
-    for (on, option) in
-        [(imap.ssl_enable, "service.imap.enablesslport"), (imap.starttls, "service.imap.sslusessl")]
-    {
-        match (on, &imap.tls) {
-            (false, _) => {}
-            (true, None) => findings.push(Finding::NoCertificate { option }),
-            (true, Some(_)) => findings.push(Finding::WithoutTls { option }),
-        }
-    }
     if imap.plaintext_min_cipher < 0 {
         findings.push(Finding::NoPasswords);
-    } else if imap.plaintext_min_cipher > 0 && !imap.ssl_enable && !imap.starttls {
+    } else if imap.plaintext_min_cipher > 0 && !imap.ssl_enable && !(imap.enable && imap.starttls) {
         findings.push(Finding::NobodyCanLogIn(imap.plaintext_min_cipher));
     }
     if imap.conn_limits.last().is_some_and(|limit| !limit.is_catch_all()) {
@@ -392,7 +383,7 @@ mod tests {
         assert_eq!((imap.port, imap.processes, imap.max_sessions, imap.max_threads), (143, 1, 4000, 250));
         assert_eq!(imap.idle_timeout, Duration::from_secs(1800));
         assert_eq!((settings.auth.cache_size, settings.auth.cache_ttl.as_secs()), (10_000, 900));
-        assert!(imap.enable && !imap.ssl_enable && !imap.starttls);
+        assert!(imap.enable && !imap.ssl_enable && imap.starttls);
         assert_eq!(settings.idle_obstacle(), Some(IdleObstacle::NoPlugin));
         let listeners: Vec<_> = settings.listeners().iter().map(|l| l.address.to_string()).collect();
         assert_eq!(listeners, ["0.0.0.0:143", "[::]:143"]);
@@ -428,13 +419,13 @@ mod tests {
         let certificate = [("service.imap.sslcertfile", "c.pem"), ("service.imap.sslkeyfile", "k.pem")];
         for (sets, says) in [
             (&[("service.imap.enable", "off")][..], "both off"),
-            (&[("service.imap.enablesslport", "yes")], "enablesslport is on without a certificate"),
-            (&[("service.imap.sslusessl", "yes")], "sslusessl is on without a certificate"),
             (&[("service.imap.enablesslport", "1"), ("service.imap.port", "993")], "are both 993"),
             (&certificate[..1], "sslcertfile is set without service.imap.sslkeyfile"),
             (&certificate[1..], "sslkeyfile is set without service.imap.sslcertfile"),
-            (&certificate[..], "built without TLS"),
-            (&[("service.imap.plaintextmincipher", "128")], "nobody could log in"),
+            (
+                &[("service.imap.plaintextmincipher", "128"), ("service.imap.sslusessl", "no")],
+                "nobody could log in",
+            ),
             (&[("store.defaultpartition", "big")], "set store.partition.big.path"),
         ] {
             let config = config(sets);
@@ -445,6 +436,17 @@ mod tests {
             );
             assert!(config.settings().is_err(), "{sets:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_brings_its_port() {
+        let files = [("service.imap.sslcertfile", "c.pem"), ("service.imap.sslkeyfile", "k.pem")];
+        let settings = config(&files).settings().unwrap();
+        let ports: Vec<_> = settings.listeners().iter().map(|l| (l.address.port(), l.tls)).collect();
+        assert_eq!(ports, [(143, false), (143, false), (993, true), (993, true)]);
+        let settings =
+            config(&[files[0], files[1], ("service.imap.enablesslport", "no")]).settings().unwrap();
+        assert!(settings.listeners().iter().all(|listener| !listener.tls));
     }
 
     #[test]

@@ -15,6 +15,12 @@ struct Capability {
 enum Shown {
     Always,
     BeforeLogin,
+    /// Before login, where TLS can begin and has not.
+    WithStartTls,
+    /// Before login, where passwords are taken.
+    WithPasswords,
+    /// Before login, where they are not.
+    WithoutPasswords,
     AfterLogin,
     /// After login, when the publisher that makes it work is loaded.
     WithPublisher,
@@ -31,7 +37,9 @@ const TABLE: &[Capability] = &[
     row("IMAP4rev2", Shown::Always, 9051),
     row("LITERAL+", Shown::Always, 7888),
     row("SASL-IR", Shown::BeforeLogin, 4959),
-    row("AUTH=PLAIN", Shown::BeforeLogin, 4616),
+    row("AUTH=PLAIN", Shown::WithPasswords, 4616),
+    row("STARTTLS", Shown::WithStartTls, 9051),
+    row("LOGINDISABLED", Shown::WithoutPasswords, 9051),
     row("ID", Shown::Always, 2971),
     row("ENABLE", Shown::Always, 5161),
     row("IDLE", Shown::WithPublisher, 2177),
@@ -58,9 +66,19 @@ const TABLE: &[Capability] = &[
     row("STATUS=SIZE", Shown::AfterLogin, 8438),
 ];
 
+/// What a client can do that has not logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    /// TLS can begin and has not.
+    pub(crate) may_start_tls: bool,
+    /// Its password would be taken.
+    pub(crate) may_log_in: bool,
+}
+
 /// The capability lists, made once: `CAPABILITY IMAP4rev1 …` without brackets or line end.
 pub(crate) struct Capabilities {
-    before_login: Box<str>,
+    /// By `may_start_tls` and `may_log_in`.
+    before_login: [[Box<str>; 2]; 2],
     after_login: Box<str>,
 }
 
@@ -68,18 +86,33 @@ impl Capabilities {
     /// `append_limit` in bytes; `idle` says whether IDLE would hear of changes.
     pub(crate) fn new(append_limit: u64, idle: bool) -> Self {
         let list = |show: &dyn Fn(Shown) -> bool| render(append_limit, show).into_boxed_str();
+        let before_login = |may_start_tls, may_log_in| {
+            list(&|shown| match shown {
+                Shown::Always | Shown::BeforeLogin => true,
+                Shown::WithStartTls => may_start_tls,
+                Shown::WithPasswords => may_log_in,
+                Shown::WithoutPasswords => !may_log_in,
+                Shown::AfterLogin | Shown::WithPublisher => false,
+            })
+        };
         Capabilities {
-            before_login: list(&|shown| matches!(shown, Shown::Always | Shown::BeforeLogin)),
+            before_login: [false, true].map(|tls| [false, true].map(|log_in| before_login(tls, log_in))),
             after_login: list(&|shown| match shown {
                 Shown::Always | Shown::AfterLogin => true,
-                Shown::BeforeLogin => false,
                 Shown::WithPublisher => idle,
+                _ => false,
             }),
         }
     }
 
-    pub(crate) fn list(&self, authenticated: bool) -> &str {
-        if authenticated { &self.after_login } else { &self.before_login }
+    pub(crate) fn before_login(&self, stranger: Stranger) -> &str {
+        let [plain, with_starttls] = &self.before_login;
+        let [without, with] = if stranger.may_start_tls { with_starttls } else { plain };
+        if stranger.may_log_in { with } else { without }
+    }
+
+    pub(crate) fn after_login(&self) -> &str {
+        &self.after_login
     }
 }
 
@@ -101,16 +134,30 @@ mod tests {
 
     #[test]
     fn idle_is_shown_only_when_it_works() {
-        assert!(Capabilities::new(1, true).list(true).contains(" IDLE "));
-        assert!(!Capabilities::new(1, false).list(true).contains(" IDLE "));
+        assert!(Capabilities::new(1, true).after_login().contains(" IDLE "));
+        assert!(!Capabilities::new(1, false).after_login().contains(" IDLE "));
     }
 
     #[test]
     fn a_login_trades_mechanisms_for_extensions() {
         let all = Capabilities::new(4711, true);
-        assert!(all.list(false).starts_with("CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR AUTH=PLAIN"));
-        assert!(!all.list(true).contains("AUTH="));
-        assert!(all.list(true).contains(" APPENDLIMIT=4711 "));
+        let before = all.before_login(Stranger { may_start_tls: false, may_log_in: true });
+        assert_eq!(before, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR AUTH=PLAIN ID ENABLE");
+        assert!(!all.after_login().contains("AUTH="));
+        assert!(all.after_login().contains(" APPENDLIMIT=4711 "));
+    }
+
+    #[test]
+    fn strangers_see_what_they_can_do() {
+        let all = Capabilities::new(1, true);
+        for may_start_tls in [false, true] {
+            for may_log_in in [false, true] {
+                let list = all.before_login(Stranger { may_start_tls, may_log_in });
+                assert_eq!(list.contains(" STARTTLS"), may_start_tls, "{list}");
+                assert_eq!(list.contains(" AUTH=PLAIN"), may_log_in, "{list}");
+                assert_eq!(list.contains(" LOGINDISABLED"), !may_log_in, "{list}");
+            }
+        }
     }
 
     #[test]

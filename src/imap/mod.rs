@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use capability::Capabilities;
 
-use crate::session::{Peer, Protocol, Session, Token};
+use crate::session::{Peer, Protocol, Security, Session, Token};
 use crate::store::{MailboxId, Store, UserName};
 
 /// What an administrator can say about the protocol.
@@ -50,6 +50,22 @@ pub struct Settings {
     pub append_limit: u64,
     /// Whether IDLE is offered: the publisher that makes it work is loaded.
     pub idle: bool,
+    /// Whether STARTTLS is offered: the worker has a certificate.
+    pub starttls: bool,
+    /// When passwords are taken, `service.imap.plaintextmincipher`: -1 never, 0 always, n under TLS with n bits.
+    pub plaintext_min_cipher: i64,
+}
+
+impl Settings {
+    /// Whether a password may cross a connection that is protected like this.
+    fn takes_passwords(&self, security: Security) -> bool {
+        match (self.plaintext_min_cipher, security) {
+            (..0, _) => false,
+            (0, _) => true,
+            (1.., Security::Plain) => false,
+            (bits @ 1.., Security::Tls { bits: has }) => i64::from(has) >= bits,
+        }
+    }
 }
 
 /// Lets sessions hear of changes; the notify room does it.
@@ -69,15 +85,15 @@ struct Shared {
     watcher: Box<dyn Watcher>,
     settings: Settings,
     capabilities: Capabilities,
-    /// With its line end.
-    greeting: Vec<u8>,
+    /// What stands behind the capabilities in the greeting.
+    banner: String,
 }
 
 impl Imap {
     pub fn new(store: Arc<Store>, watcher: Box<dyn Watcher>, settings: Settings) -> Self {
         let capabilities = Capabilities::new(settings.append_limit, settings.idle);
-        let greeting = format!("* OK [{}] {}\r\n", capabilities.list(false), banner(&settings)).into_bytes();
-        Imap { shared: Arc::new(Shared { store, watcher, settings, capabilities, greeting }) }
+        let banner = banner(&settings);
+        Imap { shared: Arc::new(Shared { store, watcher, settings, capabilities, banner }) }
     }
 }
 

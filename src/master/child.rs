@@ -1,7 +1,7 @@
 //! What runs in a process that the master has forked.
 
 use std::ffi::CString;
-use std::io::PipeReader;
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::sys::{self, Signals, SignalsBlocked};
-use crate::worker::{self, Worker};
+use crate::worker::{self, Listener, Worker};
 
 use super::limits::GOODBYE_TIME;
 use super::{Plan, Shared};
@@ -85,7 +85,7 @@ fn live_as_worker(plan: &Plan, shared: &Shared, index: usize, mut attention: Att
 }
 
 fn start_worker(plan: &Plan, shared: &Shared, index: usize) -> Result<Worker, Box<dyn std::error::Error>> {
-    let listeners = shared.listeners.iter().map(|listener| listener.try_clone()).collect::<Result<_, _>>()?;
+    let listeners = shared.listeners.iter().map(share).collect::<Result<_, _>>()?;
     let notify = shared.bus.endpoint(index).ok_or("no notify socket for this worker")?;
     shared.board.start(index, Pid::this().as_raw().unsigned_abs());
     Ok(Worker::start(worker::Parts {
@@ -94,11 +94,17 @@ fn start_worker(plan: &Plan, shared: &Shared, index: usize) -> Result<Worker, Bo
         sessions: plan.sessions,
         limits: plan.limits,
         listeners,
+        tls: plan.tls.clone(),
         board: Arc::clone(&shared.board),
         notify,
         auth: (plan.auth_link)(&shared.auth_socket.path),
         protocol: plan.protocol.as_ref(),
     })?)
+}
+
+fn share(listener: &Listener) -> io::Result<Listener> {
+    let implicit_tls = listener.implicit_tls.clone();
+    Ok(Listener { socket: listener.socket.try_clone()?, implicit_tls })
 }
 
 /// The service has a thread, so that this one can wait for signals. It keeps nothing that a sudden end harms.

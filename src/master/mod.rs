@@ -14,7 +14,7 @@ mod supervisor;
 use std::error::Error;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,10 @@ use thiserror::Error;
 
 use crate::notify::{Bus, BusError};
 use crate::sys::{self, ForkError, SocketDirectory};
-use crate::worker::{AuthLink, MAX_WORKERS, ProtocolFactory, SPARE_DESCRIPTORS, Scoreboard, TimeLimits};
+use crate::tls;
+use crate::worker::{
+    AuthLink, Listener, MAX_WORKERS, ProtocolFactory, SPARE_DESCRIPTORS, Scoreboard, TimeLimits,
+};
 
 use pid_file::PidFile;
 use supervisor::Supervisor;
@@ -42,6 +45,8 @@ pub struct Plan {
     /// `data/proc` under the base: pid file and sockets.
     pub proc_dir: PathBuf,
     pub listeners: Vec<Listen>,
+    /// Certificate and ticket keys, loaded before the first fork; `None`: no TLS.
+    pub tls: Option<Arc<tls::Context>>,
     /// `service.imap.numprocesses`, at most [`MAX_WORKERS`].
     pub workers: usize,
     /// `service.imap.maxthreads`, per worker.
@@ -68,8 +73,8 @@ pub struct Plan {
 /// Makes a worker's connection to the auth process.
 pub type AuthLinkFactory = dyn Fn(&Path) -> Box<dyn AuthLink>;
 
-/// Hears which addresses were bound.
-pub type BoundHook = dyn Fn(&[SocketAddr]);
+/// Hears which addresses were bound, and which of them begin with TLS.
+pub type BoundHook = dyn Fn(&[(SocketAddr, bool)]);
 
 /// The main function of the auth process.
 pub type AuthService = dyn Fn(UnixListener) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
@@ -78,6 +83,8 @@ pub type AuthService = dyn Fn(UnixListener) -> Result<(), Box<dyn Error + Send +
 #[derive(Clone, Debug)]
 pub struct Listen {
     pub address: SocketAddr,
+    /// Whether TLS begins at once. Needs [`Plan::tls`].
+    pub tls: bool,
     pub option: &'static str,
 }
 
@@ -104,6 +111,10 @@ pub enum ServeError {
     Bus(#[from] BusError),
     #[error("cannot make the auth socket {path}: {source}; is the directory writable?")]
     AuthSocket { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("{0} is to begin with TLS, but there is no certificate")]
+    NoCertificate(SocketAddr),
     #[error("cannot map shared memory: {0}")]
     Memory(#[source] Errno),
     #[error("cannot listen to signals: {0}")]
@@ -118,7 +129,7 @@ pub enum ServeError {
 
 /// What the children inherit.
 struct Shared {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     board: Arc<Scoreboard>,
     bus: Arc<Bus>,
     auth_socket: AuthSocket,
@@ -146,7 +157,7 @@ pub fn run(plan: &Plan) -> Result<Ending, ServeError> {
     }
     prepare_directory(&plan.proc_dir)?;
     let pid_file = PidFile::take(&plan.proc_dir, &plan.base)?;
-    let listeners = plan.listeners.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let listeners = plan.listeners.iter().map(|one| listen(one, plan)).collect::<Result<Vec<_>, _>>()?;
     raise_limits(plan);
     let auth_socket = AuthSocket::bind(&plan.proc_dir)?;
     let shared = Shared {
@@ -166,13 +177,18 @@ fn prepare_directory(path: &Path) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Directory { path: path.to_owned(), source })
 }
 
-fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
-    let Listen { address, option } = *listen;
-    sys::listen(address).map_err(|source| match source.kind() {
+fn listen(listen: &Listen, plan: &Plan) -> Result<Listener, ServeError> {
+    let Listen { address, tls, option } = *listen;
+    let implicit_tls = match &plan.tls {
+        None if tls => return Err(ServeError::NoCertificate(address)),
+        context => context.clone().filter(|_| tls),
+    };
+    let socket = sys::listen(address).map_err(|source| match source.kind() {
         ErrorKind::AddrInUse => ServeError::PortInUse { address, option },
         ErrorKind::PermissionDenied => ServeError::PortForbidden { address, option },
         _ => ServeError::Listen { address, option, source },
-    })
+    })?;
+    Ok(Listener { socket, implicit_tls })
 }
 
 impl AuthSocket {

@@ -7,12 +7,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Base, FlagSync, Settings};
+use crate::config::{Base, FlagSync, Settings, TlsFiles};
 use crate::imap::{self, Imap, Watcher};
 use crate::notify::Hub;
 use crate::session::{Protocol, Token};
 use crate::store::{self, MailboxId, Store, UserName};
 use crate::sys;
+use crate::tls::{Context, Files, TlsError, self_signed};
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
@@ -21,7 +22,8 @@ use super::{Ending, Listen, Plan, ServeError, run};
 /// The greeting when `service.imap.banner` is unset.
 const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
 
-/// The file in `data/proc` that names the addresses that are listened on: `imap ADDRESS:PORT`, a line each.
+/// The file in `data/proc` that names the addresses that are listened on: `imap ADDRESS:PORT` or, where TLS begins at
+/// once, `imaps ADDRESS:PORT`, a line each.
 const LISTENERS: &str = "listeners";
 
 /// Serves IMAP on a base until SIGTERM or SIGINT. The process must have one thread.
@@ -30,21 +32,55 @@ const LISTENERS: &str = "listeners";
 /// When the server cannot start, or no worker stays alive.
 pub fn serve(base: &Base, settings: Settings) -> Result<(), ServeError> {
     let partition = settings.partition(base);
+    let tls = load_tls(base, &settings)?;
     store::begin_epoch(&partition)?;
-    match run(&plan(base, settings, partition.clone()))? {
+    match run(&plan(base, settings, tls, partition.clone()))? {
         Ending::Orderly => Ok(store::close_epoch(&partition)?),
         // A worker that died has synced nothing: the next master must not take that for done.
         Ending::Broken => Ok(()),
     }
 }
 
-fn plan(base: &Base, settings: Settings, partition: PathBuf) -> Plan {
-    let listen = |listener: config::Listener| Listen { address: listener.address, option: listener.option };
+/// Certificate and key: the configured ones, or a self-signed one; `None` where nothing uses TLS.
+fn load_tls(base: &Base, settings: &Settings) -> Result<Option<Arc<Context>>, TlsError> {
+    let imap = &settings.imap;
+    if !imap.ssl_enable && !imap.starttls {
+        return Ok(None);
+    }
+    let files = match &imap.tls {
+        Some(TlsFiles { certificate, key }) => {
+            Files { certificate: base.resolve(certificate), key: base.resolve(key) }
+        }
+        None => self_signed(&base.tls_dir(), &names(settings))?,
+    };
+    Context::new(files).map(Some)
+}
+
+/// What clients may call this server by.
+fn names(settings: &Settings) -> Vec<String> {
+    let name = settings.server_name.clone().unwrap_or_else(host_name);
+    let mut names = vec![name, "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(settings.listen.iter().filter(|ip| !ip.is_unspecified()).map(ToString::to_string));
+    let mut unique = Vec::with_capacity(names.len());
+    for name in names.into_iter().filter(|name| name.is_ascii()) {
+        if !unique.contains(&name) {
+            unique.push(name);
+        }
+    }
+    unique
+}
+
+fn plan(base: &Base, settings: Settings, tls: Option<Arc<Context>>, partition: PathBuf) -> Plan {
+    let listen = |listener: config::Listener| {
+        let config::Listener { address, tls, option } = listener;
+        Listen { address, tls, option }
+    };
     let proc_dir = base.proc_dir();
     let auth_options = auth::Options::new(base, &settings);
     Plan {
         base: base.root().to_owned(),
         listeners: settings.listeners().into_iter().map(listen).collect(),
+        tls,
         workers: settings.imap.processes,
         threads: settings.imap.max_threads,
         sessions: settings.imap.max_sessions,
@@ -88,6 +124,8 @@ fn open_imap(
         host: settings.server_name.clone().unwrap_or_else(host_name),
         append_limit,
         idle: settings.idle_obstacle().is_none(),
+        starttls: settings.imap.starttls,
+        plaintext_min_cipher: settings.imap.plaintext_min_cipher,
     };
     Ok(Arc::new(Imap::new(store, Box::new(Ears(context.hub)), settings)))
 }
@@ -107,8 +145,10 @@ impl Watcher for Ears {
 }
 
 /// Programs that start the server on port 0 find the port here.
-fn name_listeners(path: &Path, addresses: &[SocketAddr]) {
-    let lines: String = addresses.iter().map(|address| format!("imap {address}\n")).collect();
+fn name_listeners(path: &Path, addresses: &[(SocketAddr, bool)]) {
+    let line =
+        |(address, tls): &(SocketAddr, bool)| format!("{} {address}\n", if *tls { "imaps" } else { "imap" });
+    let lines: String = addresses.iter().map(line).collect();
     let temporary = path.with_extension("new");
     let written = fs::write(&temporary, lines).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {

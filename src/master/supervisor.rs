@@ -1,7 +1,6 @@
 //! Keeps the children alive, and turns signals into actions.
 
 use std::io::{self, PipeReader, PipeWriter};
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::sys::{self, Fork, Signals, SignalsBlocked};
+use crate::worker::Listener;
 
 use super::child::{self, Inheritance, Role};
 use super::limits::KILL_AFTER;
@@ -85,7 +85,8 @@ impl<'a> Supervisor<'a> {
     /// Serves until told to stop.
     pub fn run(mut self) -> Result<Ending, ServeError> {
         self.start_due()?;
-        let bound: Vec<SocketAddr> = self.shared.listeners.iter().flat_map(TcpListener::local_addr).collect();
+        let address = |one: &Listener| Some((one.socket.local_addr().ok()?, one.implicit_tls.is_some()));
+        let bound: Vec<_> = self.shared.listeners.iter().filter_map(address).collect();
         (self.plan.bound)(&bound);
         loop {
             if self.stop_since.is_none() {
@@ -112,6 +113,9 @@ impl<'a> Supervisor<'a> {
                 SIGTERM | SIGINT => self.stop(),
                 SIGHUP => {
                     log::info!("refresh");
+                    if let Some(tls) = &self.plan.tls {
+                        tls.refresh();
+                    }
                     self.signal_all(Signal::SIGHUP);
                 }
                 SIGUSR1 => {
@@ -137,6 +141,9 @@ impl<'a> Supervisor<'a> {
 
     fn start(&mut self, index: usize) -> Result<(), ServeError> {
         let role = self.children[index].role;
+        if let Some(tls) = &self.plan.tls {
+            tls.rotate();
+        }
         let parent = Pid::this();
         let blocked = SignalsBlocked::new().map_err(|error| ServeError::Signals(error.into()))?;
         match sys::fork().map_err(ServeError::Fork)? {

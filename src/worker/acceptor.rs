@@ -12,8 +12,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use crate::session::Protocol;
-use crate::sys;
+use crate::{sys, tls};
 
+use super::connection::Tls;
 use super::limits::{ACCEPT_PAUSE, FULL_TICK, WARNING_PAUSE};
 use super::pool::Pool;
 use super::scoreboard::{Counter, Scoreboard};
@@ -22,6 +23,8 @@ pub struct Acceptor {
     pub pool: Arc<Pool>,
     pub protocol: Arc<dyn Protocol>,
     pub listener: TcpListener,
+    pub implicit_tls: Option<Arc<tls::Context>>,
+    pub starttls: Option<Arc<tls::Context>>,
     pub board: Arc<Scoreboard>,
     pub index: usize,
 }
@@ -69,13 +72,22 @@ impl Acceptor {
             return;
         }
         if self.board.admit(self.index) {
-            self.pool.admit(stream, remote, self.protocol.as_ref());
+            self.pool.admit(stream, remote, self.tls(), self.protocol.as_ref());
         } else {
             if warning.is_due() {
                 let refused = self.board.value(self.index, Counter::Refused);
                 log::warn!(peer:% = remote, refused; "refused: all workers are full, see service.imap.maxsessions");
             }
-            refuse(stream, &self.protocol.refusal());
+            // Nobody would read it where TLS is expected, and a handshake is more than a refusal is worth.
+            let text = if self.implicit_tls.is_none() { self.protocol.refusal() } else { Vec::new() };
+            refuse(stream, &text);
+        }
+    }
+
+    fn tls(&self) -> Tls {
+        match &self.implicit_tls {
+            Some(context) => Tls::Implicit(context.clone()),
+            None => Tls::OnDemand(self.starttls.clone()),
         }
     }
 }

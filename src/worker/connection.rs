@@ -6,20 +6,25 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
 use crate::auth;
 use crate::session::{Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Step};
+use crate::tls;
 
 use super::limits::STALL_TIMEOUT;
 use super::scratch::Scratch;
 use super::slot::Flags;
+use super::transport::{Received, Transport};
 
 /// What the session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// The end of a TLS handshake; then its first turn, or the news that TLS is on.
+    Securing,
     /// Its first turn.
     Opening,
     /// Input, or an event.
@@ -54,11 +59,22 @@ pub struct TimeLimits {
     pub idle: Duration,
 }
 
+/// Where TLS begins on a connection.
+pub enum Tls {
+    /// With the first byte.
+    Implicit(Arc<tls::Context>),
+    /// When the session says so (STARTTLS), if ever.
+    OnDemand(Option<Arc<tls::Context>>),
+}
+
 pub struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     session: Box<dyn Session>,
     peer: Peer,
     phase: Phase,
+    has_opened: bool,
+    /// For [`Step::StartTls`].
+    starttls: Option<Arc<tls::Context>>,
     leftover: Vec<u8>,
     /// Output that the socket did not take; no input is read while there is any.
     unsent: Vec<u8>,
@@ -84,12 +100,30 @@ enum Call {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, session: Box<dyn Session>, peer: Peer, now: Instant) -> Self {
-        Connection {
-            stream,
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(
+        stream: TcpStream,
+        session: Box<dyn Session>,
+        peer: Peer,
+        tls: Tls,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let mut transport = Transport::new(stream);
+        let (phase, starttls) = match tls {
+            Tls::Implicit(context) => {
+                transport.secure(&context)?;
+                (Phase::Securing, None)
+            }
+            Tls::OnDemand(context) => (Phase::Opening, context),
+        };
+        Ok(Connection {
+            transport,
             session,
             peer,
-            phase: Phase::Opening,
+            phase,
+            has_opened: false,
+            starttls,
             leftover: Vec::new(),
             unsent: Vec::new(),
             sent: 0,
@@ -103,11 +137,11 @@ impl Connection {
             last_activity: now,
             bytes_in: 0,
             bytes_out: 0,
-        }
+        })
     }
 
     pub fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        self.transport.stream()
     }
 
     /// Whether an answer of the auth process may still come.
@@ -143,8 +177,10 @@ impl Connection {
             Err(_) => return Outcome::Closed(Some("connection lost")),
         }
         scratch.load(&mut self.leftover);
-        let outcome = self.converse(now, scratch).unwrap_or(Outcome::Closed(Some("connection lost")));
+        self.transport.load(scratch);
+        let outcome = self.converse(now, scratch).unwrap_or_else(|error| self.lose(&error, scratch));
         scratch.store(&mut self.leftover);
+        self.transport.store(scratch);
         outcome
     }
 
@@ -156,9 +192,15 @@ impl Connection {
         if flags.contains(Flags::TIMER) && now >= self.deadline(limits) {
             match self.stalled {
                 Some(_) => return Err(Outcome::Closed(Some("client takes no output"))),
+                None if self.phase == Phase::Securing => {
+                    return Err(Outcome::Closed(Some("no TLS handshake in time")));
+                }
                 None if self.session.is_authenticated() => self.goodbye = Some(Goodbye::Idle),
                 None => self.goodbye = Some(Goodbye::LoginTimeout),
             }
+        }
+        if flags.contains(Flags::SHUTDOWN) && self.phase == Phase::Securing {
+            return Err(Outcome::Closed(Some("shutdown")));
         }
         if flags.contains(Flags::SHUTDOWN) {
             self.goodbye = Some(Goodbye::Shutdown);
@@ -172,7 +214,11 @@ impl Connection {
         loop {
             let Some(call) = self.next_call(&mut has_fresh_input, now, scratch)? else {
                 self.send(scratch, now)?;
-                return Ok(if self.phase == Phase::Closing { self.finish() } else { Outcome::Park });
+                return if self.phase == Phase::Closing {
+                    self.finish(scratch, now)
+                } else {
+                    Ok(Outcome::Park)
+                };
             };
             let is_event = !matches!(call, Call::Step);
             match self.call(call, now, scratch) {
@@ -207,9 +253,14 @@ impl Connection {
                     self.send(scratch, now)?;
                     return Ok(Outcome::Ask(request));
                 }
+                Step::StartTls => {
+                    if !self.start_tls(now, scratch)? {
+                        return Ok(Outcome::Park);
+                    }
+                }
                 Step::Close => {
                     self.phase = Phase::Closing;
-                    return Ok(if self.send(scratch, now)? { self.finish() } else { Outcome::Park });
+                    return self.finish(scratch, now);
                 }
             }
         }
@@ -224,6 +275,7 @@ impl Connection {
     ) -> io::Result<Option<Call>> {
         match self.phase {
             Phase::Closing => Ok(None),
+            Phase::Securing => self.shake_hands(now, scratch),
             Phase::Opening => Ok(Some(Call::Open)),
             _ if self.goodbye.is_some() => {
                 Ok(self.goodbye.take().map(|why| Call::Event(Event::Goodbye(why))))
@@ -241,9 +293,12 @@ impl Connection {
 
     fn call(&mut self, call: Call, now: Instant, scratch: &mut Scratch) -> Step {
         let (input, output) = scratch.both();
-        let mut io = Io::new(input, output, now);
+        let mut io = Io::new(input, output, now).over(self.transport.security());
         let step = match call {
-            Call::Open => self.session.open(&mut io),
+            Call::Open => {
+                self.has_opened = true;
+                self.session.open(&mut io)
+            }
             Call::Step => self.session.step(&mut io),
             Call::Event(event) => self.session.event(event, &mut io),
         };
@@ -252,48 +307,76 @@ impl Connection {
         step
     }
 
+    /// Begins TLS behind the output. What the client has sent in the clear behind its STARTTLS could be an attacker's,
+    /// and must not be taken for its words under TLS (CVE-2021-33515). `false`: the output is not sent yet.
+    fn start_tls(&mut self, now: Instant, scratch: &mut Scratch) -> io::Result<bool> {
+        let dropped = scratch.drop_input();
+        if dropped > 0 {
+            log::warn!(peer:% = self.peer.remote, bytes = dropped; "dropped what came in the clear behind STARTTLS");
+        }
+        let is_sent = self.send(scratch, now)?;
+        let context = self.starttls.take().ok_or_else(|| io::Error::other("there is no certificate"))?;
+        self.transport.secure(&context)?;
+        self.transport.load(scratch);
+        self.phase = Phase::Securing;
+        Ok(is_sent)
+    }
+
+    /// Goes on with the TLS handshake. Its last words leave with the session's first.
+    fn shake_hands(&mut self, now: Instant, scratch: &mut Scratch) -> io::Result<Option<Call>> {
+        while self.transport.is_securing() {
+            if !self.receive(now, scratch)? {
+                return Ok(None);
+            }
+            if self.transport.is_securing() && !self.send(scratch, now)? {
+                return Ok(None);
+            }
+        }
+        self.phase = if self.has_opened { Phase::Reading } else { Phase::Opening };
+        Ok(Some(if self.has_opened { Call::Event(Event::Secured) } else { Call::Open }))
+    }
+
     /// Reads once, if there may be something. `false`: the session has to wait (or, at the end of input, to go).
     fn receive(&mut self, now: Instant, scratch: &mut Scratch) -> io::Result<bool> {
         if !self.is_readable {
             return Ok(false);
         }
-        let spare = scratch.spare();
-        match (&self.stream).read(spare) {
-            Ok(0) => {
+        match self.transport.receive(scratch)? {
+            Received::End => {
                 self.phase = Phase::Closing;
                 Ok(false)
             }
-            Ok(count) => {
+            Received::Bytes { count, is_full } => {
                 // A short read has drained the socket (epoll(7)), except that the end of input may stand behind.
-                self.is_readable = count == spare.len() || self.is_read_closed;
-                scratch.filled(count);
+                self.is_readable = is_full || self.is_read_closed || self.transport.is_input_over();
                 self.bytes_in += count as u64;
                 self.last_activity = now;
                 Ok(true)
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            Received::WouldBlock => {
                 self.is_readable = false;
                 Ok(false)
             }
-            Err(error) => Err(error),
         }
     }
 
     /// Sends the thread's output; keeps what the socket does not take. `true` when all is sent.
     fn send(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<bool> {
-        if scratch.output.is_empty() {
+        let bytes = self.transport.seal(scratch)?;
+        let (count, mut unsent) = (bytes.len(), Vec::new());
+        let sent = if count > 0 { write_all_possible(self.transport.stream(), bytes)? } else { 0 };
+        if sent < count {
+            unsent = bytes[sent..].to_vec();
+        }
+        self.transport.sent(scratch);
+        self.bytes_out += sent as u64;
+        if unsent.is_empty() {
             return Ok(true);
         }
-        let sent = write_all_possible(&self.stream, &scratch.output)?;
-        self.bytes_out += sent as u64;
-        let is_all = sent == scratch.output.len();
-        if !is_all {
-            self.unsent = scratch.output[sent..].to_vec();
-            self.sent = 0;
-            self.stalled = Some(now);
-        }
-        scratch.output.clear();
-        Ok(is_all)
+        self.unsent = unsent;
+        self.sent = 0;
+        self.stalled = Some(now);
+        Ok(false)
     }
 
     /// Goes on with what the socket did not take before. `true` when all is sent.
@@ -301,7 +384,7 @@ impl Connection {
         if self.unsent.is_empty() {
             return Ok(true);
         }
-        let sent = write_all_possible(&self.stream, &self.unsent[self.sent..])?;
+        let sent = write_all_possible(self.transport.stream(), &self.unsent[self.sent..])?;
         self.bytes_out += sent as u64;
         self.sent += sent;
         if self.sent < self.unsent.len() {
@@ -317,16 +400,37 @@ impl Connection {
         Ok(true)
     }
 
-    /// The last output is with the kernel. What the client has sent meanwhile is read and dropped: closing a
+    /// Sends the last output, then closes. What the client has sent meanwhile is read and dropped: closing a
     /// socket with unread input makes the kernel send a reset, which can overtake the goodbye.
-    fn finish(&mut self) -> Outcome {
-        if !self.unsent.is_empty() {
-            return Outcome::Park;
+    fn finish(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<Outcome> {
+        if !self.unsent.is_empty() || !self.send(scratch, now)? {
+            return Ok(Outcome::Park);
         }
-        // The client may be gone already; there is nothing else to do for it.
-        let _ = self.stream.shutdown(Shutdown::Write);
-        let _ = (&self.stream).read(&mut [0; 4096]);
-        Outcome::Closed(None)
+        self.transport.say_close(scratch);
+        if !self.send(scratch, now)? {
+            return Ok(Outcome::Park);
+        }
+        self.hang_up();
+        Ok(Outcome::Closed(None))
+    }
+
+    /// The client may be gone already; there is nothing else to do for it.
+    fn hang_up(&mut self) {
+        let stream = self.transport.stream();
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read(&mut [0; 4096]);
+    }
+
+    /// The connection cannot go on. A client that speaks TLS wrongly, or none where it should, is told so.
+    fn lose(&mut self, error: &io::Error, scratch: &mut Scratch) -> Outcome {
+        if error.kind() != ErrorKind::InvalidData {
+            return Outcome::Closed(Some("connection lost"));
+        }
+        log::info!(peer:% = self.peer.remote, error:% = error; "TLS failed");
+        let alert = self.transport.last_words(scratch);
+        let _ = write_all_possible(self.transport.stream(), alert);
+        self.hang_up();
+        Outcome::Closed(Some("TLS failed"))
     }
 
     /// The close record: one line per session.
@@ -340,6 +444,7 @@ impl Connection {
             peer:% = self.peer.remote,
             user = summary.user.as_deref().unwrap_or(""),
             login = login.map(|time| format!("{time:.0}")).unwrap_or_default().as_str(),
+            tls = self.transport.describe().as_str(),
             seconds = now.saturating_duration_since(self.opened).as_secs(),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,

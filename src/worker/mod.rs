@@ -9,6 +9,7 @@
 //!
 //! * [`slot`]: the state machine that keeps a session in one place and loses no event.
 //! * [`connection`]: one socket and its session; the only caller of [`Session`](crate::session::Session).
+//! * [`transport`]: the socket, plain or with TLS on it.
 //! * [`thread`], [`seat`], [`roster`], [`inbox`]: who polls, who works, who waits.
 //! * [`wheel`], [`timer`]: time limits.
 //! * [`acceptor`], [`scoreboard`]: admission.
@@ -26,6 +27,7 @@ mod seat;
 mod slot;
 mod thread;
 mod timer;
+mod transport;
 mod wheel;
 
 use std::error::Error;
@@ -40,7 +42,7 @@ use thiserror::Error;
 
 use crate::notify::{self, Hub};
 use crate::session::{Protocol, Waker};
-use crate::sys;
+use crate::{sys, tls};
 
 use acceptor::Acceptor;
 use pool::Pool;
@@ -60,11 +62,20 @@ pub struct Parts<'a> {
     /// Sessions at most (`service.imap.maxsessions`).
     pub sessions: usize,
     pub limits: TimeLimits,
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<Listener>,
+    /// For sessions that begin TLS themselves; [`Worker::refresh`] reloads its certificate.
+    pub tls: Option<Arc<tls::Context>>,
     pub board: Arc<Scoreboard>,
     pub notify: notify::Endpoint,
     pub auth: Box<dyn AuthLink>,
     pub protocol: &'a ProtocolFactory,
+}
+
+/// A socket that connections come from.
+pub struct Listener {
+    pub socket: TcpListener,
+    /// TLS begins with the first byte; `None`: when the session says so.
+    pub implicit_tls: Option<Arc<tls::Context>>,
 }
 
 /// Makes the protocol inside a worker; here the store is opened.
@@ -95,6 +106,7 @@ pub enum WorkerError {
 pub struct Worker {
     pool: Arc<Pool>,
     protocol: Arc<dyn Protocol>,
+    tls: Option<Arc<tls::Context>>,
 }
 
 impl Worker {
@@ -128,10 +140,14 @@ impl Worker {
         for listener in parts.listeners {
             let (pool, protocol, board) =
                 (Arc::clone(&pool), Arc::clone(&protocol), Arc::clone(&parts.board));
-            let acceptor = Acceptor { pool, protocol, listener, board, index: parts.index };
+            let Listener { socket, implicit_tls } = listener;
+            let starttls = parts.tls.clone();
+            let index = parts.index;
+            let acceptor =
+                Acceptor { pool, protocol, listener: socket, implicit_tls, starttls, board, index };
             spawn("accept".to_owned(), move || acceptor.work())?;
         }
-        Ok(Worker { pool, protocol })
+        Ok(Worker { pool, protocol, tls: parts.tls })
     }
 
     /// Says goodbye to all sessions and waits until they are gone, at most for `within`. Then lets the protocol
@@ -153,6 +169,9 @@ impl Worker {
     /// Takes over options that a refresh can change.
     pub fn refresh(&self) {
         self.protocol.refresh();
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::notify::Hub;
 use crate::session::{Peer, Protocol, Token, Wake};
 
 use super::auth_link::AuthLink;
-use super::connection::{Connection, Outcome, TimeLimits};
+use super::connection::{Connection, Outcome, TimeLimits, Tls};
 use super::inbox::Inbox;
 use super::roster::Roster;
 use super::scoreboard::{Counter, Scoreboard};
@@ -133,12 +133,12 @@ impl Pool {
     // --- sessions begin -------------------------------------------------------------------------------------
 
     /// Takes a connection in that the scoreboard has admitted.
-    pub fn admit(&self, stream: TcpStream, remote: SocketAddr, protocol: &dyn Protocol) {
+    pub fn admit(&self, stream: TcpStream, remote: SocketAddr, tls: Tls, protocol: &dyn Protocol) {
         let index = hold(&self.free).pop();
         let Some((index, slot)) = index.and_then(|index| Some((index, self.slot(index)?))) else {
             return self.board.leave(self.index);
         };
-        if let Err(error) = self.occupy(index, slot, stream, remote, protocol) {
+        if let Err(error) = self.occupy(index, slot, (stream, remote, tls), protocol) {
             log::warn!(peer:% = remote, error:% = error; "connection dropped");
             hold(&slot.connection).take();
             self.release(index, slot);
@@ -150,8 +150,7 @@ impl Pool {
         &self,
         index: u32,
         slot: &Slot,
-        stream: TcpStream,
-        remote: SocketAddr,
+        (stream, remote, tls): (TcpStream, SocketAddr, Tls),
         protocol: &dyn Protocol,
     ) -> io::Result<()> {
         let token = Token { slot: index, generation: slot.state.generation() };
@@ -159,8 +158,9 @@ impl Pool {
         let session = catch_unwind(AssertUnwindSafe(|| protocol.session(token, peer.clone())))
             .map_err(|_| io::Error::other("the protocol panicked"))?;
         let stream = mio::net::TcpStream::from_std(stream);
+        let connection = Connection::new(stream, session, peer, tls, Instant::now())?;
         let mut place = hold(&slot.connection);
-        let connection = place.insert(Box::new(Connection::new(stream, session, peer, Instant::now())));
+        let connection = place.insert(Box::new(connection));
         slot.state.occupy();
         let event = Event(number(token) as usize);
         self.registry.register(connection.stream(), event, Interest::READABLE | Interest::WRITABLE)?;

@@ -6,6 +6,7 @@
 //! | [`target`] | that server, or another that is to be judged |
 //! | [`wire`] | one connection: bytes out, whole responses in |
 //! | [`client`] | commands and their replies, for tests written in Rust |
+//! | [`secure`] | a connection over TLS |
 //! | [`response`] | a response as a tree of atoms, strings and lists |
 //! | [`pattern`] | what a dialogue expects, matched against a response |
 //! | [`dialogue`] | the text files in `tests/dialogues` |
@@ -17,6 +18,7 @@ pub mod corpus;
 pub mod dialogue;
 pub mod pattern;
 pub mod response;
+pub mod secure;
 pub mod server;
 pub mod target;
 pub mod wire;

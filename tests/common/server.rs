@@ -81,6 +81,11 @@ impl Server {
         self.addr
     }
 
+    /// Where IMAP over TLS is served, if it is.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        listener(&fs::read_to_string(listeners(&self.dir())).ok()?, "imaps ")
+    }
+
     /// The base directory.
     pub fn dir(&self) -> PathBuf {
         self.base.path().join("msg-svr-base")
@@ -215,7 +220,7 @@ fn serve(dir: &Path) -> Child {
         .expect("start heliograph")
 }
 
-/// The master writes this file when every service listens: `imap 127.0.0.1:41234`, a line per socket.
+/// The master writes this file when every service listens: `imap 127.0.0.1:41234` or `imaps …`, a line per socket.
 fn listeners(dir: &Path) -> PathBuf {
     dir.join("data/proc/listeners")
 }
@@ -223,7 +228,9 @@ fn listeners(dir: &Path) -> PathBuf {
 fn wait_for_listener(dir: &Path, child: &mut Child) -> SocketAddr {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if let Some(addr) = fs::read_to_string(listeners(dir)).ok().as_deref().and_then(imap_listener) {
+        if let Some(addr) =
+            fs::read_to_string(listeners(dir)).ok().as_deref().and_then(|text| listener(text, "imap "))
+        {
             return addr;
         }
         if let Ok(Some(status)) = child.try_wait() {
@@ -235,8 +242,8 @@ fn wait_for_listener(dir: &Path, child: &mut Child) -> SocketAddr {
     panic!("the server did not say where it listens:\n{}", read_log(dir));
 }
 
-fn imap_listener(text: &str) -> Option<SocketAddr> {
-    text.lines().find_map(|line| line.strip_prefix("imap ")?.trim().parse().ok())
+fn listener(text: &str, service: &str) -> Option<SocketAddr> {
+    text.lines().find_map(|line| line.strip_prefix(service)?.trim().parse().ok())
 }
 
 fn log_file(dir: &Path) -> PathBuf {

@@ -91,6 +91,7 @@ impl Session for EchoSession {
                 io.output.extend_from_slice(format!("granted {user}\n").as_bytes());
             }
             Event::Auth(Reply::Denied) => io.output.extend_from_slice(b"denied\n"),
+            Event::Secured => io.output.extend_from_slice(b"secured\n"),
             Event::Auth(Reply::Unavailable) => io.output.extend_from_slice(b"unavailable\n"),
             Event::Goodbye(why) => {
                 io.output.extend_from_slice(format!("bye {why:?}\n").as_bytes());

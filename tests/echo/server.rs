@@ -41,8 +41,10 @@ fn serve() -> Result<(), Box<dyn Error>> {
         proc_dir,
         listeners: vec![Listen {
             address: ([127, 0, 0, 1], option("port", 0) as u16).into(),
+            tls: false,
             option: "service.imap.port",
         }],
+        tls: None,
         workers: option("workers", 2) as usize,
         threads: option("threads", 250) as usize,
         sessions: option("sessions", 4000) as usize,
@@ -59,7 +61,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
             Ok(())
         }),
         reopen_logs: Box::new(|| ()),
-        bound: Box::new(|addresses| println!("{}", addresses[0])),
+        bound: Box::new(|addresses| println!("{}", addresses[0].0)),
     };
     println!("{:?}", master::run(&plan)?);
     Ok(())

@@ -9,7 +9,7 @@ impl ImapSession {
     /// RFC 9051 §6.1.1
     pub(in crate::imap) fn capability(&self, io: &mut Io<'_>) -> Started {
         io.output.extend_from_slice(b"* ");
-        io.output.extend_from_slice(self.shared.capabilities.list(self.is_logged_in()).as_bytes());
+        io.output.extend_from_slice(self.capabilities().as_bytes());
         io.output.extend_from_slice(b"\r\n");
         Started::done(Sync::No, Completion::plain("CAPABILITY completed"))
     }

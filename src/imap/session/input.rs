@@ -11,6 +11,9 @@ use crate::session::{Io, Step};
 impl ImapSession {
     /// Reads up to one command and begins it.
     pub(super) fn read_command(&mut self, io: &mut Io<'_>) -> Option<Step> {
+        if let Some(step) = self.expects_tls(io) {
+            return Some(step);
+        }
         let Framed { consumed, frame } = self.framer.next(io.input());
         io.consume(consumed);
         match frame {
@@ -50,6 +53,13 @@ impl ImapSession {
     /// A literal is announced: a message goes to the store, all else becomes part of the command.
     fn take_literal(&mut self, literal: Literal, io: &mut Io<'_>) -> Option<Step> {
         let head = self.framer.head();
+        if is_login(head)
+            && !self.is_logged_in()
+            && let Err(failure) = self.may_take_password()
+        {
+            return self.refuse_literal(failure, io);
+        }
+        let head = self.framer.head();
         if !is_append(head) {
             return self.accept_literal(literal, io);
         }
@@ -61,6 +71,16 @@ impl ImapSession {
                 self.framer.refuse();
                 self.refuse_syntax(&error, io)
             }
+        }
+    }
+
+    /// Refuses a command whose literal has only been announced.
+    fn refuse_literal(&mut self, failure: Failure, io: &mut Io<'_>) -> Option<Step> {
+        let head = self.framer.head().to_vec();
+        self.framer.refuse();
+        match tag_of(&head) {
+            Some(tag) => self.fail(io.output, tag.as_str().as_bytes(), failure),
+            None => self.offend(io.output, None, "a tag is missing"),
         }
     }
 
@@ -146,7 +166,7 @@ impl ImapSession {
             CommandBody::Authenticate { mechanism, initial } => {
                 self.authenticate(tag, mechanism, initial, io)
             }
-            CommandBody::StartTls => Err(Failure::bad("STARTTLS is not offered here")),
+            CommandBody::StartTls => self.start_tls(tag, io),
             CommandBody::Logout => Ok(self.logout(tag, io)),
         }
     }
@@ -158,6 +178,10 @@ pub(super) enum Line<'i> {
     Whole(std::borrow::Cow<'i, [u8]>),
     /// Too long; the rest of it is skipped.
     Nonsense,
+}
+
+fn is_login(head: &[u8]) -> bool {
+    second_word(head).is_some_and(|word| word.eq_ignore_ascii_case(b"LOGIN"))
 }
 
 /// Whether a command's second word is APPEND.

@@ -23,6 +23,7 @@ impl ImapSession {
         password: Secret,
     ) -> Result<Started, Failure> {
         self.not_logged_in()?;
+        self.may_take_password()?;
         let Ok(authentication) = String::from_utf8(user.to_vec()) else { return Err(denied()) };
         let request = self.request(Mechanism::Login, None, authentication, password);
         Ok(self.ask(tag, request))
@@ -40,6 +41,7 @@ impl ImapSession {
         if !mechanism.eq_ignore_ascii_case("PLAIN") {
             return Err(Failure::no(Code::Cannot, "mechanism is not supported, use PLAIN"));
         }
+        self.may_take_password()?;
         match initial {
             Some(response) => self.plain(tag, response.expose()),
             None => {
@@ -119,8 +121,7 @@ impl ImapSession {
         if let Err(failure) = entered {
             return self.refuse_login(tag, failure, io);
         }
-        let capabilities = self.shared.capabilities.list(true);
-        reply::ok(io.output, tag, capabilities.as_bytes(), "logged in");
+        reply::ok(io.output, tag, self.capabilities().as_bytes(), "logged in");
         None
     }
 

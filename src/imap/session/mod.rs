@@ -5,6 +5,7 @@
 //! ```text
 //!   open ─▶ Commands ◀──────────────┬───────────────┬───────────────┐
 //!              │ a whole command    │               │               │
+//!              ├─ STARTTLS ─────▶ all anew, once the handshake is done
 //!              ├─ AUTHENTICATE ─▶ Sasl ─▶ AwaitAuth ┘               │
 //!              ├─ APPEND ───────▶ Append ───────────────────────────┤
 //!              ├─ IDLE ─────────▶ Idle ──── DONE ───────────────────┤
@@ -17,6 +18,7 @@ mod login;
 pub(in crate::imap) mod reply;
 mod report;
 mod running;
+mod starttls;
 mod view;
 
 use std::mem;
@@ -33,7 +35,7 @@ use super::command::append::Append;
 use super::framing::{FrameLimits, Framer};
 use super::limits::MAX_OFFENCES;
 use crate::auth;
-use crate::session::{Event, Goodbye, Io, Peer, Session, Step, Summary, Token};
+use crate::session::{Event, Goodbye, Io, Peer, Security, Session, Step, Summary, Token};
 use crate::store::User;
 use idle::Idle;
 use running::Running;
@@ -43,6 +45,7 @@ pub(super) struct ImapSession {
     pub(in crate::imap) shared: Arc<Shared>,
     token: Token,
     peer: Peer,
+    security: Security,
     pub(in crate::imap) framer: Framer,
     mode: Mode,
     pub(in crate::imap) enabled: Enabled,
@@ -79,6 +82,7 @@ impl ImapSession {
             shared,
             token,
             peer,
+            security: Security::Plain,
             framer: Framer::new(FrameLimits::BEFORE_LOGIN),
             mode: Mode::Commands,
             enabled: Enabled::default(),
@@ -150,7 +154,8 @@ impl ImapSession {
 
 impl Session for ImapSession {
     fn open(&mut self, io: &mut Io<'_>) -> Step {
-        io.output.extend_from_slice(&self.shared.greeting);
+        self.security = io.security;
+        self.greet(io.output);
         self.step(io)
     }
 
@@ -172,6 +177,10 @@ impl Session for ImapSession {
         let step = match event {
             Event::Changed => self.hear_of_changes(io),
             Event::Auth(reply) => self.take_auth_reply(reply, io),
+            Event::Secured => {
+                self.begin_anew(io.security);
+                None
+            }
             Event::Goodbye(why) => Some(self.say_goodbye(why, io)),
         };
         step.unwrap_or_else(|| self.step(io))

@@ -128,7 +128,14 @@ fn the_banner_is_expanded() {
         ("two\r\n* BYE lines", "two* BYE lines"),
         ("", "ready"),
     ] {
-        let settings = Settings { banner: pattern.into(), host: "mx".into(), append_limit: 1, idle: true };
+        let settings = Settings {
+            banner: pattern.into(),
+            host: "mx".into(),
+            append_limit: 1,
+            idle: true,
+            starttls: false,
+            plaintext_min_cipher: 0,
+        };
         assert_eq!(banner(&settings), expected);
     }
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod list;
 mod search;
 mod select;
+mod starttls;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -70,6 +71,8 @@ impl Server {
             host: "mx.example".into(),
             append_limit: 200_000,
             idle: true,
+            starttls: false,
+            plaintext_min_cipher: 0,
         };
         set(&mut settings);
         Server { imap: Imap::new(store, Box::new(watches.clone()), settings), watches, _dir: dir }
@@ -77,10 +80,16 @@ impl Server {
 
     /// A client that has read the greeting.
     fn stranger(&self) -> Client {
+        self.stranger_over(Security::Plain)
+    }
+
+    /// The same, over TLS perhaps.
+    fn stranger_over(&self, security: Security) -> Client {
         let address = "192.0.2.1:4000".parse().unwrap();
         let peer = Peer { remote: address, local: address };
         let session = self.imap.session(Token { slot: 0, generation: 0 }, peer);
-        let mut client = Client { session, unread: Vec::new(), said: Vec::new(), is_closed: false, waits: 0 };
+        let mut client =
+            Client { session, security, unread: Vec::new(), said: Vec::new(), is_closed: false, waits: 0 };
         client.call(|session, io| session.open(io));
         client
     }
@@ -104,6 +113,7 @@ impl Server {
 /// The other end of a session, with the worker's part in between.
 struct Client {
     session: Box<dyn Session>,
+    security: Security,
     /// What the session has left in its input.
     unread: Vec<u8>,
     said: Vec<u8>,
@@ -130,13 +140,18 @@ impl Client {
                     let reply = answer(&request);
                     self.one_call(|session, io| session.event(Event::Auth(reply), io))
                 }
+                Step::StartTls => {
+                    self.unread.clear();
+                    self.security = Security::Tls { bits: 256 };
+                    self.one_call(|session, io| session.event(Event::Secured, io))
+                }
             };
         }
     }
 
     fn one_call(&mut self, call: impl FnOnce(&mut dyn Session, &mut Io<'_>) -> Step) -> Step {
         let mut output = Vec::new();
-        let mut io = Io::new(&self.unread, &mut output, Instant::now());
+        let mut io = Io::new(&self.unread, &mut output, Instant::now()).over(self.security);
         let step = call(&mut *self.session, &mut io);
         let consumed = io.consumed();
         self.unread.drain(..consumed);
