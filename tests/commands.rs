@@ -200,8 +200,8 @@ fn many_options_are_set_from_a_file_or_none() {
 #[test]
 fn validation_and_the_server_say_the_same() {
     let place = Place::with_base();
-    let contradiction = "service.imap.enablesslport is on without a certificate";
-    let set = place.run(&["configutil", "-o", "service.imap.enablesslport", "-v", "yes"]);
+    let contradiction = "service.imap.sslcertfile is set without service.imap.sslkeyfile";
+    let set = place.run(&["configutil", "-o", "service.imap.sslcertfile", "-v", "server.pem"]);
     assert!(set.code == 0 && set.err.contains(contradiction), "{set:?}");
     let validation = place.run(&["configutil", "-V"]);
     assert_eq!(validation.code, 1, "{validation:?}");
