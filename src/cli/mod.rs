@@ -30,7 +30,7 @@ The base is the directory given by --base, else by MSG_SVR_BASE, else ./msg-svr-
 /// Heliograph, an IMAP message store.
 ///
 /// Without a command: makes ./msg-svr-base when there is none, with a user `demo` and a configuration that listens
-/// on 127.0.0.1:1143, prints how to connect, and serves in the foreground until Ctrl-C.
+/// on 127.0.0.1, port 1143 and, with TLS, 1993, prints how to connect, and serves in the foreground until Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "heliograph", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Program {
