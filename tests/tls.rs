@@ -239,12 +239,18 @@ fn who_speaks_the_wrong_language_gets_an_end_and_a_line_in_the_log_threat_3() {
     }
 
     let trust = Trust::new(&own_certificate(&server), &TLS13);
+    let mut client = imaps(&server, &trust);
+    log_in(&mut client);
+    client.send_raw(b"\x17\x03\x03\x00\x20 this was never sealed by TLS!! ");
+    let error = client.try_line().unwrap_err();
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+
     assert!(Secure::over(connect(server.addr()), &trust).try_line().is_err());
     assert!(Secure::over(connect(server.addr()), &trust).try_line().is_err());
     eventually("the log names them", || {
         let log = server.log();
         log.matches("reason=\"tls on the plain port\"").count() == 2
-            && log.matches("reason=\"TLS failed\"").count() == 4
+            && log.matches("reason=\"TLS failed\"").count() == 5
     });
     Client::connect(server.addr()).ok("NOOP");
 }

@@ -35,6 +35,10 @@ pub enum Target<'a> {
 pub fn start(level: LevelFilter, target: Target<'_>) -> Result<()> {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level).format(write_line);
+    if level < LevelFilter::Debug {
+        // What a client does wrong is no warning of ours, and the worker logs it with the client's address.
+        builder.filter_module("rustls", LevelFilter::Off);
+    }
     if std::env::var_os("RUST_LOG").is_some() {
         builder.parse_env("RUST_LOG");
     }

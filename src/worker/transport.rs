@@ -7,16 +7,17 @@
 use std::io::{self, ErrorKind, Read};
 
 use mio::net::TcpStream;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, ReadTraffic,
+    UnbufferedStatus, WriteTraffic,
 };
 use rustls::{CipherSuite, Error, HandshakeKind, ProtocolVersion};
 
 use crate::session::Security;
 use crate::tls::{Context, MAX_RECORD};
 
-use super::scratch::{Outgoing, Parts, Scratch};
+use super::scratch::{Buffer, Outgoing, Parts, Scratch};
 
 /// Room that sealing adds to each [`FRAGMENT`] of output, in bytes: header, nonce, type and tag need 31 at most.
 const SEAL_OVERHEAD: usize = 64;
@@ -194,47 +195,33 @@ impl Tls {
         loop {
             let UnbufferedStatus { discard, state } =
                 self.connection.process_tls_records(parts.arrived.bytes_mut());
-            let is_done = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        if !parts.input.push(record?.payload) {
-                            return Err(Error::General("more input than records".to_owned()));
-                        }
-                    }
-                    false
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    put(parts.outgoing, 0, |room| data.encode(room).map_err(Shortage::from))?;
-                    false
-                }
+            let mut is_done = false;
+            let result = match state {
+                Ok(ConnectionState::ReadTraffic(traffic)) => read(traffic, parts.input),
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, parts.outgoing),
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    false
+                    Ok(())
                 }
                 Ok(ConnectionState::PeerClosed) => {
                     self.is_input_over = true;
-                    false
+                    Ok(())
                 }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    match &seal {
-                        Seal::Nothing => {}
-                        Seal::Output(output) => put(parts.outgoing, sealed_size(output), |room| {
-                            traffic.encrypt(output, room).map_err(Shortage::from)
-                        })?,
-                        Seal::CloseNotify => put(parts.outgoing, SEAL_OVERHEAD, |room| {
-                            traffic.queue_close_notify(room).map_err(Shortage::from)
-                        })?,
-                    }
-                    true
+                Ok(ConnectionState::WriteTraffic(traffic)) => {
+                    is_done = true;
+                    write(traffic, &seal, parts.outgoing)
                 }
-                Ok(_) => true,
-                Err(error) => {
-                    parts.arrived.consume(discard);
-                    self.take_alert(parts);
-                    return Err(error);
+                Ok(_) => {
+                    is_done = true;
+                    Ok(())
                 }
+                Err(error) => Err(error),
             };
             parts.arrived.consume(discard);
+            if let Err(error) = result {
+                self.take_alert(parts);
+                return Err(error);
+            }
             if is_done {
                 self.note_security();
                 return Ok(());
@@ -246,8 +233,8 @@ impl Tls {
     fn take_alert(&mut self, parts: &mut Parts<'_>) {
         loop {
             let status = self.connection.process_tls_records(parts.arrived.bytes_mut());
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { return };
-            if put(parts.outgoing, 0, |room| data.encode(room).map_err(Shortage::from)).is_err() {
+            let Ok(ConnectionState::EncodeTlsData(data)) = status.state else { return };
+            if encode(data, parts.outgoing).is_err() {
                 return;
             }
         }
@@ -257,6 +244,35 @@ impl Tls {
         if self.security == Security::Plain && !self.connection.is_handshaking() {
             let suite = self.connection.negotiated_cipher_suite();
             self.security = Security::Tls { bits: suite.map_or(0, |suite| key_bits(suite.suite())) };
+        }
+    }
+}
+
+fn read(mut traffic: ReadTraffic<'_, '_, ServerConnectionData>, input: &mut Buffer) -> Result<(), Error> {
+    while let Some(record) = traffic.next_record() {
+        if !input.push(record?.payload) {
+            return Err(Error::General("more input than records".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, outgoing: &mut Outgoing) -> Result<(), Error> {
+    put(outgoing, 0, |room| data.encode(room).map_err(Shortage::from))
+}
+
+fn write(
+    mut traffic: WriteTraffic<'_, ServerConnectionData>,
+    seal: &Seal<'_>,
+    outgoing: &mut Outgoing,
+) -> Result<(), Error> {
+    match seal {
+        Seal::Nothing => Ok(()),
+        Seal::Output(output) => {
+            put(outgoing, sealed_size(output), |room| traffic.encrypt(output, room).map_err(Shortage::from))
+        }
+        Seal::CloseNotify => {
+            put(outgoing, SEAL_OVERHEAD, |room| traffic.queue_close_notify(room).map_err(Shortage::from))
         }
     }
 }

@@ -87,6 +87,11 @@ impl Secure {
         Secure::over(plain.into_inner(), trust)
     }
 
+    /// Sends bytes past TLS.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().sock.write_all(bytes).expect("send");
+    }
+
     /// Shuts down the sending half, properly: close_notify, then the end.
     pub fn finish(&mut self) {
         self.tls().send_close_notify();

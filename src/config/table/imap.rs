@@ -57,11 +57,11 @@ pub static OPTIONS: &[Definition] = &[
     ),
     row(
         "service.imap.plaintextmincipher",
-        Integer { min: -1, max: 512 },
+        Integer { min: -1, max: 256 },
         "0",
         "bits",
         Enough,
-        "Password login: -1 never; 0 also without TLS; a larger number only under TLS with a cipher of at least so many bits.",
+        "Password login: -1 never; 0 also without TLS; a larger number only under TLS with a cipher of at least so many bits. Ciphers have 128 or 256.",
     ),
     row(
         "service.imap.numprocesses",
