@@ -326,6 +326,6 @@ impl Living<'_> {
 }
 
 /// A view whose session does not take `\Recent`.
-fn select_quietly(user: &Arc<User>, mailbox: &str) -> Selected {
+pub(super) fn select_quietly(user: &Arc<User>, mailbox: &str) -> Selected {
     user.select(mailbox, Access::ReadWrite, false).unwrap()
 }

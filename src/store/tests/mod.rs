@@ -3,6 +3,7 @@
 
 mod crash;
 mod faults;
+mod golden;
 mod life;
 mod mailboxes;
 mod power;
