@@ -11,6 +11,9 @@ use super::life::{open_with, select_quietly};
 use super::simulated::Simulated;
 use super::*;
 
+/// A directory each, and its text.
+const FORMATS: &[&str] = &["format-1.0"];
+
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -20,7 +23,7 @@ fn golden_stores_are_read() {
     if let Some(place) = std::env::var_os("HELIOGRAPH_GOLDEN") {
         write_golden(Path::new(&place));
     }
-    for format in ["format-1.0"] {
+    for format in FORMATS {
         let place = Place::new();
         copy(&golden().join(format), place.dir.path());
         let expected = fs::read_to_string(golden().join(format).with_extension("0.txt")).unwrap();
