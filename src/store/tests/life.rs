@@ -123,7 +123,7 @@ pub(super) struct Life {
 
 impl Life {
     pub fn live(seed: u64, commands: usize) -> Life {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let disk = Simulated::new(dir.path());
         epoch::begin(&*disk, dir.path(), [b'1'; 36]).unwrap();
         let began = disk.len();

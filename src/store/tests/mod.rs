@@ -20,6 +20,11 @@ impl ChangeListener for Deaf {
     fn changed(&self, _: &UserName, _: MailboxId, _: ModSeq) {}
 }
 
+/// A directory that goes away; in memory where that is to be had, since it is the simulated disk that fails.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A store in a directory that goes away.
 struct Place {
     dir: tempfile::TempDir,
@@ -27,7 +32,7 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place { dir: tempfile::tempdir().unwrap() }
+        Place { dir: scratch() }
     }
 
     fn open(&self) -> Store {

@@ -8,7 +8,7 @@ use super::simulated::{Image, Mood, Op, Remains, Whim};
 use super::*;
 
 /// Lives that every run of the tests lives.
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 3;
 /// Commands in one life.
 const COMMANDS: usize = 60;
 const MOODS: [Mood; 6] = [Mood::Thorough, Mood::Mild, Mood::Backward, Mood::Tearing, Mood::Wild, Mood::Wild];
@@ -32,7 +32,7 @@ impl<'a> Expected<'a> {
 
     /// Boots, and compares what is there; gives back what the recovery did, and to which disk.
     fn check(&self, remains: &Remains) -> (Vec<Op>, Image) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let (disk, image) = remains.restore(dir.path());
         epoch::begin(&*disk, dir.path(), [b'2'; 36]).unwrap();
         let (_store, user) = open(dir.path(), disk.clone()).unwrap_or_else(|error| panic!("{self}: {error}"));
@@ -128,7 +128,7 @@ fn lose_power_again(expected: &Expected<'_>, recovery: &[Op], mut image: Image, 
         }
         points += 1;
         whim.mood = MOODS[whim.below(MOODS.len())];
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let (disk, _) = image.cut_power(whim).restore(dir.path());
         epoch::begin(&*disk, dir.path(), [b'3'; 36]).unwrap();
         let (_store, user) = open(dir.path(), disk)
