@@ -135,7 +135,8 @@ pub enum Event {
     Secured,
     /// The session has to end: it says goodbye and answers [`Step::Close`]. This one may come at any time after
     /// `open`, also between two steps of a suspended command or while the auth process is asked; the others come
-    /// only when the session has answered [`Step::Read`] (or [`Step::Authenticate`], for its answer).
+    /// only when the session has answered [`Step::Read`] (or what they are the answer to: [`Step::Authenticate`],
+    /// [`Step::StartTls`]).
     Goodbye(Goodbye),
 }
 

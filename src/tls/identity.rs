@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use zeroize::Zeroizing;
 
 use super::limits::{EXPIRY_WARNING, MAX_PEM_FILE};
 use super::validity::Validity;
+
+/// The mode of a file that all users can read, write or execute.
+const OTHERS: u32 = 0o007;
 
 /// Where certificate chain and private key are, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +106,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    if path.metadata().is_ok_and(|file| file.mode() & OTHERS != 0) {
+        log::warn!(file = path.display().to_string(); "every user of this machine can reach the private key: chmod o-rwx");
+    }
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::NoKey(path.into()),
         source => TlsError::BadPem { path: path.into(), source },

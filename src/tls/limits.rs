@@ -13,9 +13,8 @@ pub const TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);
 /// Largest file that is read as PEM, in bytes: a chain of a dozen large certificates has a tenth of it.
 pub const MAX_PEM_FILE: u64 = 1 << 20;
 
-/// Years that a self-signed certificate is valid. Clients pin it, since nobody vouches for it: a new one would be
-/// a nuisance to all of them.
-pub const SELF_SIGNED_YEARS: i16 = 10;
+/// Years that a self-signed certificate is valid: Apple's clients refuse those of more than 825 days.
+pub const SELF_SIGNED_YEARS: i16 = 2;
 
-/// From when on the log says that a certificate will expire.
+/// How long before the end the log says that a certificate will expire, and a self-signed one is replaced at a start.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);

@@ -5,18 +5,18 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::identity::{Files, TlsError};
-use super::limits::SELF_SIGNED_YEARS;
+use super::limits::{EXPIRY_WARNING, SELF_SIGNED_YEARS};
 use super::validity::Validity;
 use crate::config::replace_file;
 
 /// The certificate in this directory; makes one for these names and addresses when there is none, or when its time is
-/// over. The key can be read by its owner only.
+/// nearly over. The key can be read by its owner only.
 ///
 /// # Errors
 /// When the files cannot be made.
@@ -33,7 +33,8 @@ fn is_usable(files: &Files) -> bool {
     let pem = fs::read(&files.certificate).ok();
     let certificate = pem.and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
     let validity = certificate.and_then(|certificate| Validity::of(&certificate));
-    files.key.exists() && validity.is_some_and(|validity| validity.not_after > jiff::Timestamp::now())
+    let is_valid = |validity: Validity| validity.not_after > Timestamp::now() + EXPIRY_WARNING;
+    files.key.exists() && validity.is_some_and(is_valid)
 }
 
 fn make(directory: &Path, files: &Files, names: &[String]) -> Result<(), TlsError> {

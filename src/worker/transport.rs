@@ -223,6 +223,10 @@ impl Tls {
                 return Err(error);
             }
             if is_done {
+                if self.is_input_over {
+                    // Whatever stands behind the end is not the client's word.
+                    parts.arrived.consume(parts.arrived.bytes().len());
+                }
                 self.note_security();
                 return Ok(());
             }
