@@ -21,5 +21,5 @@ mod validity;
 
 pub use context::Context;
 pub use identity::{Files, TlsError};
-pub use limits::MAX_RECORD;
+pub use limits::{MAX_HELLO, MAX_RECORD};
 pub use self_signed::self_signed;

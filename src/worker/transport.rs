@@ -15,7 +15,7 @@ use rustls::unbuffered::{
 use rustls::{CipherSuite, Error, HandshakeKind, ProtocolVersion};
 
 use crate::session::Security;
-use crate::tls::{Context, MAX_RECORD};
+use crate::tls::{Context, MAX_HELLO, MAX_RECORD};
 
 use super::scratch::{Buffer, Outgoing, Parts, Scratch};
 
@@ -183,7 +183,8 @@ impl Tls {
         if let Received::Bytes { count, .. } = received {
             parts.arrived.filled(count);
             self.work(&mut parts, Seal::Nothing).map_err(broken)?;
-            if parts.arrived.bytes().len() > MAX_RECORD {
+            let limit = if self.security == Security::Plain { MAX_HELLO } else { MAX_RECORD };
+            if parts.arrived.bytes().len() > limit {
                 return Err(broken(Error::General("handshake message is too long".to_owned())));
             }
         }
