@@ -119,7 +119,8 @@ fn change_that_comes_while_idle_flushes_is_told_too() {
     let keyword = "k".repeat(100);
     a.say(&format!("1 STORE 1:1500 +FLAGS.SILENT ({keyword})\r\n"));
     let step = b.one_call(|session, io| session.event(Event::Changed, io));
-    assert!(matches!(step, Step::Flush));
+    // On a slow machine its slice of time is over first.
+    assert!(matches!(step, Step::Flush | Step::Yield));
     a.append("INBOX", "", "Subject: late\r\n\r\n");
     hears(&b.event(Event::Changed), &["* 1500 FETCH", "* 1501 EXISTS\r\n"]);
 }
