@@ -166,6 +166,12 @@ fn validate(config: &Config, path: &Path, out: &mut impl Write) -> Result<()> {
         };
         writeln!(out, "{severity}: {finding}")?;
     }
+    let is_said = findings.iter().any(|finding| matches!(finding, Finding::Idle(_)));
+    if !is_said && let Ok(settings) = config.settings() {
+        for obstacle in settings.idle_obstacles() {
+            writeln!(out, "note: IDLE is not offered: {obstacle}")?;
+        }
+    }
     let is_error = |finding: &&Finding| finding.severity() == Severity::Error;
     match findings.iter().filter(is_error).count() {
         0 if findings.is_empty() => writeln!(out, "{}: nothing is wrong", path.display())?,

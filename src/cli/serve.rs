@@ -46,7 +46,7 @@ pub fn serve(base: &Base, config: &Config, log_file: bool) -> Result<()> {
     for finding in config.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
         log::warn!("{finding}");
     }
-    if let Some(obstacle) = settings.idle_obstacle() {
+    for obstacle in settings.idle_obstacles() {
         log::info!("IDLE is not offered: {obstacle}");
     }
     Ok(master::serve(base, settings)?)

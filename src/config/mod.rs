@@ -9,6 +9,7 @@
 //! one table. [`Settings`] holds no text that still has to be understood: whoever has one has a configuration
 //! without a contradiction.
 
+mod access;
 mod atomic;
 mod base;
 mod finding;
@@ -19,6 +20,7 @@ mod settings;
 mod table;
 mod value;
 
+pub use access::{AccessError, AccessFault, AccessList};
 pub use atomic::{FileLock, replace_file};
 pub use base::{Base, BaseError, DEFAULT_BASE};
 pub use finding::{Finding, Severity};
@@ -26,7 +28,7 @@ pub use layers::{Config, ConfigError, SetError};
 pub use msgconf::{MAX_CONFIG_FILE, MsgConf};
 pub use name::{Definition, Name, Refresh, UnknownOption, definitions, lookup};
 pub use settings::{
-    AuthSettings, FlagSync, IdleObstacle, ImapSettings, Listener, LogSettings, NotifySettings, Settings,
-    StoreSettings, TlsFiles, WatcherSettings,
+    AuthSettings, EnsSettings, FlagSync, IdleObstacle, ImapSettings, Listener, LogSettings, NotifySettings,
+    Settings, StoreSettings, TlsFiles, WatcherSettings,
 };
 pub use value::{BadValue, ConnLimit, Kind, Level};

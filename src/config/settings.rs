@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use thiserror::Error;
 
+use super::access::AccessList;
 use super::base::Base;
 use super::finding::Finding;
 use super::layers::Config;
@@ -23,6 +24,7 @@ pub struct Settings {
     pub auth: AuthSettings,
     pub store: StoreSettings,
     pub notify: NotifySettings,
+    pub ens: EnsSettings,
     pub log: LogSettings,
     pub watcher: WatcherSettings,
     /// Addresses to listen on; empty for all.
@@ -104,7 +106,40 @@ pub struct NotifySettings {
     pub event_key: String,
     /// Events of all mailboxes, not only of INBOX.
     pub all_mailboxes: bool,
+    /// Where events are published.
+    pub host: String,
+    pub port: u16,
+    /// How much of a message an event carries, in bytes: of its header, of its body.
+    pub header_size: usize,
+    pub body_size: usize,
+    /// The events that are published, by the names that the options have: `newmsg`.
+    pub events: Vec<&'static str>,
 }
+
+/// `local.ens.*`.
+#[derive(Clone, Debug)]
+pub struct EnsSettings {
+    /// Whether enpd runs here.
+    pub enable: bool,
+    pub port: u16,
+    /// Addresses to listen on.
+    pub listen: Vec<IpAddr>,
+    pub access: AccessList,
+}
+
+/// The names that `local.store.notifyplugin.EVENT.enable` takes.
+const EVENTS: [&str; 10] = [
+    "newmsg",
+    "updatemsg",
+    "readmsg",
+    "trashmsg",
+    "deletemsg",
+    "purgemsg",
+    "loguser",
+    "overquota",
+    "underquota",
+    "msgflags",
+];
 
 /// `logfile.imap.*`.
 #[derive(Clone, Debug)]
@@ -170,7 +205,12 @@ impl Settings {
 
     /// Why IDLE is not offered; `None` when it is (the contract of section 5.6 of the manual).
     pub fn idle_obstacle(&self) -> Option<IdleObstacle> {
-        self.notify.idle_obstacle()
+        self.idle_obstacles().next()
+    }
+
+    /// All that keeps IDLE from being offered.
+    pub fn idle_obstacles(&self) -> impl Iterator<Item = IdleObstacle> {
+        self.notify.idle_obstacles()
     }
 
     /// Directory of the default partition.
@@ -180,16 +220,13 @@ impl Settings {
 }
 
 impl NotifySettings {
-    fn idle_obstacle(&self) -> Option<IdleObstacle> {
-        if !self.plugin {
-            Some(IdleObstacle::NoPlugin)
-        } else if !self.event_key.ends_with("%M") {
-            Some(IdleObstacle::NoMailboxInKey)
-        } else if !self.all_mailboxes {
-            Some(IdleObstacle::InboxOnly)
-        } else {
-            None
-        }
+    fn idle_obstacles(&self) -> impl Iterator<Item = IdleObstacle> + use<> {
+        let obstacles = [
+            (!self.plugin, IdleObstacle::NoPlugin),
+            (!self.event_key.ends_with("%M"), IdleObstacle::NoMailboxInKey),
+            (!self.all_mailboxes, IdleObstacle::InboxOnly),
+        ];
+        obstacles.into_iter().filter_map(|(is_there, obstacle)| is_there.then_some(obstacle))
     }
 }
 
@@ -217,10 +254,12 @@ pub(super) fn parse(config: &Config, findings: &mut Vec<Finding>) -> Settings {
             admins: value::words(&values.text("store.admins")).map(str::to_owned).collect(),
         },
         store: store(&values, findings),
-        notify: NotifySettings {
-            plugin: values.text("local.store.notifyplugin").rsplit('/').next() == Some(IBIFF),
-            event_key: values.text("local.store.notifyplugin.enseventkey"),
-            all_mailboxes: values.is_on("local.store.notifyplugin.noneinbox.enable"),
+        notify: notify(&values),
+        ens: EnsSettings {
+            enable: values.is_on("local.ens.enable"),
+            port: values.port("local.ens.port"),
+            listen: values.parsed_or_default("local.ens.listenaddr", value::addresses).unwrap_or_default(),
+            access: values.parsed("local.ens.access", value::access).unwrap_or_default(),
         },
         log: LogSettings {
             level: values.parsed("logfile.imap.loglevel", value::level).unwrap_or(Level::Information),
@@ -234,10 +273,8 @@ pub(super) fn parse(config: &Config, findings: &mut Vec<Finding>) -> Settings {
         server_name: values.set_text("local.servername").or_else(|| values.set_text("local.hostname")),
         imap,
     };
-    if values.set_text("local.store.notifyplugin").is_some()
-        && let Some(obstacle) = settings.idle_obstacle()
-    {
-        findings.push(Finding::Idle(obstacle));
+    if values.set_text("local.store.notifyplugin").is_some() {
+        findings.extend(settings.idle_obstacles().map(Finding::Idle));
     }
     settings
 }
@@ -294,6 +331,20 @@ fn contradictions(imap: &ImapSettings, findings: &mut Vec<Finding>) {
     }
     if imap.conn_limits.last().is_some_and(|limit| !limit.is_catch_all()) {
         findings.push(Finding::NoCatchAll);
+    }
+}
+
+fn notify(values: &Values<'_>) -> NotifySettings {
+    let is_published = |event: &&str| values.is_on(&format!("local.store.notifyplugin.{event}.enable"));
+    NotifySettings {
+        plugin: values.text("local.store.notifyplugin").rsplit('/').next() == Some(IBIFF),
+        event_key: values.text("local.store.notifyplugin.enseventkey"),
+        all_mailboxes: values.is_on("local.store.notifyplugin.noneinbox.enable"),
+        host: values.text("local.store.notifyplugin.enshost"),
+        port: values.port("local.store.notifyplugin.ensport"),
+        header_size: values.size("local.store.notifyplugin.maxheadersize"),
+        body_size: values.size("local.store.notifyplugin.maxbodysize"),
+        events: EVENTS.into_iter().filter(is_published).collect(),
     }
 }
 

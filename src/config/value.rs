@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
+use super::access::{AccessError, AccessList};
+
 /// What the value of an option may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -29,6 +31,8 @@ pub enum Kind {
     EventKey,
     /// `IP|MASK:NUM`, separated by commas.
     ConnLimits,
+    /// `+IP|MASK` and `-IP|MASK`, separated by semicolons.
+    Access,
 }
 
 /// Why a text is not a value of its kind.
@@ -48,6 +52,8 @@ pub enum BadValue {
     NotEventKey(String),
     #[error("`{0}` is not of the form IP|MASK:NUMBER")]
     NotConnLimit(String),
+    #[error(transparent)]
+    NotAccess(#[from] AccessError),
     #[error("value has a control character")]
     Control,
     #[error("value is longer than {MAX_VALUE} bytes")]
@@ -124,6 +130,7 @@ impl Kind {
             Kind::LogLevel => level(value).map(drop),
             Kind::EventKey => event_key(value).map(drop),
             Kind::ConnLimits => conn_limits(value).map(drop),
+            Kind::Access => access(value).map(drop),
         }
     }
 
@@ -141,6 +148,7 @@ impl Kind {
             Kind::LogLevel => LEVEL_NAMES.join(", "),
             Kind::EventKey => "event reference, enp://…".into(),
             Kind::ConnLimits => "IP|MASK:NUMBER, …".into(),
+            Kind::Access => "+IP|MASK or -IP|MASK; …".into(),
         }
     }
 }
@@ -197,6 +205,10 @@ pub fn event_key(value: &str) -> Result<&str, BadValue> {
 
 pub fn conn_limits(value: &str) -> Result<Vec<ConnLimit>, BadValue> {
     value.split(',').map(str::trim).filter(|realm| !realm.is_empty()).map(conn_limit).collect()
+}
+
+pub fn access(value: &str) -> Result<AccessList, BadValue> {
+    Ok(AccessList::parse(value)?)
 }
 
 /// The words of a list that is separated by blanks or commas.
@@ -259,6 +271,7 @@ mod tests {
                     "::|0.0.0.0:1",
                 ],
             ),
+            (Kind::Access, vec!["+127.0.0.1|255.255.255.255", "-::1/128;"], vec!["127.0.0.1|255.0.0.0"]),
             (Kind::Text, vec!["anything at all"], vec!["two\nlines", "bell\x07"]),
         ] {
             for value in good {

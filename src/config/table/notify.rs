@@ -3,7 +3,7 @@
 use super::row;
 use crate::config::name::Definition;
 use crate::config::name::Refresh::Restart;
-use crate::config::value::Kind::{Boolean, EventKey, Host, Integer, Path, Port};
+use crate::config::value::Kind::{Access, Addresses, Boolean, EventKey, Host, Integer, Path, Port};
 
 pub static OPTIONS: &[Definition] = &[
     row(
@@ -144,4 +144,20 @@ pub static OPTIONS: &[Definition] = &[
     ),
     row("local.ens.enable", Boolean, "yes", "", Restart, "Run the Event Notification Service."),
     row("local.ens.port", Port, "7997", "", Restart, "Port of the Event Notification Service."),
+    row(
+        "local.ens.listenaddr",
+        Addresses,
+        "127.0.0.1",
+        "",
+        Restart,
+        "Where the Event Notification Service listens. Give it the address that other hosts use, and local.ens.access.",
+    ),
+    row(
+        "local.ens.access",
+        Access,
+        "",
+        "",
+        Restart,
+        "Who may connect to the Event Notification Service; empty for everybody. A rule with - overrides those with +. The variable ENS_ACCESS, when set, counts instead.",
+    ),
 ];
