@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::change::{INBOX, What};
 use super::error::{Refusal, Result};
 use super::limits::MAX_MAILBOXES;
 use super::mailbox::{Mailbox, Status};
@@ -12,10 +13,9 @@ use super::record::{Kind, Transaction};
 use super::state::State;
 use super::transfer;
 use super::tree::{SpecialUses, Tree, canonical_inbox, canonical_name, is_beneath};
+use super::uid_set::UidSet;
 use super::user::{User, Written, new_mailbox};
 use super::wire::PutFields;
-
-const INBOX: &str = "INBOX";
 
 impl User {
     /// The user's mailboxes and subscriptions, as of now.
@@ -42,6 +42,7 @@ impl User {
             Ok(new_mailbox(&name, uses, state.last_uid_validity, txn).0)
         })?;
         self.settle_names(&written)?;
+        self.tell(written.value, None, What::Created);
         Ok(written.value)
     }
 
@@ -61,6 +62,7 @@ impl User {
         })?;
         self.wait_durable(&written)?;
         self.changed(written.value.0, written.value.1);
+        self.tell_deleted(written.value.0, &name);
         Ok(())
     }
 
@@ -74,15 +76,21 @@ impl User {
             if state.by_name(&to).is_some() {
                 return Err(Refusal::AlreadyExists.into());
             }
-            if from == INBOX {
-                empty_inbox(state, &to, txn).map(Some)
-            } else {
-                rename_tree(state, &from, &to, txn)
-            }
+            if from == INBOX { empty_inbox(state, &to, txn) } else { rename_tree(state, &from, &to, txn) }
         })?;
         self.settle_names(&written)?;
-        if let Some((inbox, modseq)) = written.value {
-            self.changed(inbox, modseq);
+        match &written.value {
+            Renamed::Inbox { inbox, modseq, made, moved } => {
+                self.changed(*inbox, *modseq);
+                self.tell(*made, None, What::Created);
+                self.tell(*inbox, Some(*modseq), What::Expunged(moved));
+            }
+            Renamed::Tree(mailboxes) => {
+                for (id, name) in mailboxes {
+                    let former = format!("{from}{}", &name[to.len()..]);
+                    self.tell(*id, None, What::Renamed { from: &former });
+                }
+            }
         }
         Ok(())
     }
@@ -123,12 +131,15 @@ impl User {
     }
 }
 
-fn rename_tree(
-    state: &mut State,
-    from: &str,
-    to: &str,
-    txn: &mut Transaction,
-) -> Result<Option<(MailboxId, ModSeq)>> {
+/// What RENAME did.
+enum Renamed {
+    /// The messages `moved` went from INBOX to a mailbox that was `made`.
+    Inbox { inbox: MailboxId, modseq: ModSeq, made: MailboxId, moved: UidSet },
+    /// Mailboxes with their new names.
+    Tree(Vec<(MailboxId, String)>),
+}
+
+fn rename_tree(state: &mut State, from: &str, to: &str, txn: &mut Transaction) -> Result<Renamed> {
     if is_beneath(to, from) {
         return Err(Refusal::BeneathItself.into());
     }
@@ -147,11 +158,11 @@ fn rename_tree(
     }
     let rename = MailboxRename(renamed.iter().map(|(id, name)| (*id, name.as_str())).collect());
     txn.record(Kind::MailboxRename, |out| rename.put(out));
-    Ok(None)
+    Ok(Renamed::Tree(renamed))
 }
 
 /// Moves all of INBOX to a new mailbox.
-fn empty_inbox(state: &State, to: &str, txn: &mut Transaction) -> Result<(MailboxId, ModSeq)> {
+fn empty_inbox(state: &State, to: &str, txn: &mut Transaction) -> Result<Renamed> {
     let inbox = state.by_name(INBOX).ok_or(Refusal::NonExistent)?;
     let (id, uid_validity) = new_mailbox(to, SpecialUses::NONE, state.last_uid_validity, txn);
     let target = Mailbox::new(id, to.to_owned(), uid_validity, SpecialUses::NONE);
@@ -162,5 +173,5 @@ fn empty_inbox(state: &State, to: &str, txn: &mut Transaction) -> Result<(Mailbo
         let expunge = Expunge { mailbox: inbox.id, modseq, uids: (*inbox.live).clone() };
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }
-    Ok((inbox.id, modseq))
+    Ok(Renamed::Inbox { inbox: inbox.id, modseq, made: id, moved: (*inbox.live).clone() })
 }

@@ -12,6 +12,7 @@
 //! against the state, appends that with one write, and applies it through the same code as a replay. So the state never
 //! says anything that the log does not.
 
+mod change;
 mod disk;
 mod epoch;
 mod error;
@@ -43,6 +44,7 @@ mod user;
 mod view;
 mod wire;
 
+pub use change::{Change, Counters, FlagStep, INBOX, What};
 pub use epoch::{begin_epoch, close_epoch};
 pub use error::{Error, Refusal, Result};
 pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};

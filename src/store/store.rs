@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::change::Change;
 use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
@@ -19,6 +20,14 @@ const SYNC_DELAY: Duration = Duration::from_millis(500);
 /// Hears of every change right after it is written, before it is durable.
 pub trait ChangeListener: Send + Sync {
     fn changed(&self, user: &UserName, mailbox: MailboxId, modseq: ModSeq);
+
+    /// Whether [`happened`](Self::happened) is worth its cost now.
+    fn asks(&self) -> bool {
+        false
+    }
+
+    /// Hears what a change was, after `changed`; only while it asks. May not block.
+    fn happened(&self, _change: &Change<'_>) {}
 }
 
 /// When changes of flags get durable (`store.flagsync`).

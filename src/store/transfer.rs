@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::change::What;
 use super::error::{Refusal, Result};
 use super::flags::FlagList;
 use super::limits::{MAX_KEYWORDS, MAX_MULTIAPPEND, MAX_TRANSFER};
@@ -71,6 +72,7 @@ impl User {
         }
         self.changed(arrival.mailbox, arrival.modseq);
         self.wait_durable(&written)?;
+        self.tell(arrival.mailbox, Some(arrival.modseq), What::Arrived(&arrival.appended.uids));
         Ok(written.value.appended)
     }
 }
@@ -255,6 +257,10 @@ impl Selected {
             user.changed(source, *source_modseq);
         }
         user.wait_durable(&written)?;
+        user.tell(arrival.mailbox, Some(arrival.modseq), What::Arrived(&arrival.appended.uids));
+        if moves {
+            user.tell(source, Some(*source_modseq), What::Expunged(taken));
+        }
         let Appended { uid_validity, uids } = arrival.appended.clone();
         Ok(Copied { uid_validity, source: taken.clone(), target: uids })
     }

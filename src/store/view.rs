@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
+use super::change::{What, flag_steps};
 use super::error::{Refusal, Result};
 use super::flags::{FlagChange, FlagList, KeywordTable};
 use super::mailbox::{Mailbox, ViewMark};
@@ -352,13 +353,16 @@ impl Selected {
         self.check_writable()?;
         let id = self.id;
         let user = self.user.clone();
+        let heard = user.is_heard();
         let written = user.transact(|state, txn| {
             let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
             let stored = record_flags(mailbox, uids, how, flags, unchanged_since, txn)?;
-            Ok((stored, mailbox.highest_modseq))
+            let is_told = heard && stored.modseq.is_some();
+            let steps = is_told.then(|| flag_steps(mailbox, &stored.done, how, flags.system));
+            Ok((stored, mailbox.highest_modseq, steps.unwrap_or_default()))
         })?;
         user.settle_flags(&written)?;
-        let (mut stored, before) = written.value;
+        let (mut stored, before, steps) = written.value;
         if let Some(modseq) = stored.modseq {
             // Nothing else happened in between: the view is at this change already.
             if before == self.synced {
@@ -367,6 +371,9 @@ impl Selected {
                 self.own.push(modseq);
             }
             user.changed(id, modseq);
+            if !steps.is_empty() {
+                user.tell(id, Some(modseq), What::Flags(&steps));
+            }
             stored.keywords = self.learn_keywords()?;
         }
         Ok(stored)
@@ -393,12 +400,15 @@ impl Selected {
             return Ok(0);
         }
         let written = self.user.transact(|state, txn| record_expunge(state, id, among, txn))?;
-        let (count, modseq) = written.value;
-        if count > 0 {
-            self.user.changed(id, modseq);
+        let (gone, modseq) = &written.value;
+        if !gone.is_empty() {
+            self.user.changed(id, *modseq);
         }
         self.user.wait_durable(&written)?;
-        Ok(count)
+        if !gone.is_empty() {
+            self.user.tell(id, Some(*modseq), What::Expunged(gone));
+        }
+        Ok(gone.len())
     }
 
     /// Messages of the view that are new or changed after `since` (RFC 7162 §3.1.4).
@@ -516,13 +526,12 @@ fn record_expunge(
     id: MailboxId,
     among: &UidSet,
     txn: &mut Transaction,
-) -> Result<(u32, ModSeq)> {
+) -> Result<(UidSet, ModSeq)> {
     let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
-    let uids = mailbox.deleted().intersection(among);
-    let (count, modseq) = (uids.len(), mailbox.next_modseq());
-    if count > 0 {
-        let expunge = Expunge { mailbox: id, modseq, uids };
+    let expunge =
+        Expunge { mailbox: id, modseq: mailbox.next_modseq(), uids: mailbox.deleted().intersection(among) };
+    if !expunge.uids.is_empty() {
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }
-    Ok((count, modseq))
+    Ok((expunge.uids, expunge.modseq))
 }
