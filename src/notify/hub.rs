@@ -13,6 +13,7 @@ use crate::store::{ChangeListener, MailboxId, ModSeq, UserName};
 use super::bus::{Endpoint, News};
 use super::key::WatchKey;
 use super::limits::SHARDS;
+use super::publisher::Follower;
 
 type Watchers = SmallVec<[(WatchKey, Token); 1]>;
 
@@ -139,6 +140,18 @@ impl Drop for Watch {
 impl ChangeListener for Hub {
     fn changed(&self, user: &UserName, mailbox: MailboxId, _modseq: ModSeq) {
         self.publish(self.key(user, mailbox));
+    }
+}
+
+/// Workers of other servers say that a mailbox of a shared store has changed: every worker here hears it by itself.
+impl Follower for Hub {
+    fn heard(&self, user: &UserName, mailbox: MailboxId) {
+        let key = self.key(user, mailbox);
+        self.wake(key.slot(), |watched| watched == key);
+    }
+
+    fn missed(&self) {
+        self.wake_all();
     }
 }
 

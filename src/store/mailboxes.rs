@@ -85,6 +85,7 @@ impl User {
                 self.tell(*made, None, What::Created);
                 self.tell(*inbox, Some(*modseq), What::Expunged(moved));
             }
+            Renamed::Tree(_) if !self.is_heard() => {}
             Renamed::Tree(mailboxes) => {
                 for (id, name) in mailboxes {
                     let former = format!("{from}{}", &name[to.len()..]);

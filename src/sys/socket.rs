@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -23,6 +23,15 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     nix::sys::socket::listen(&fd, Backlog::MAXCONN)?;
     Ok(TcpListener::from(fd))
+}
+
+/// Has the system find out within two minutes that the other end of a silent connection is gone.
+pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &60)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &15)?;
+    setsockopt(socket, sockopt::TcpKeepCount, &4)?;
+    Ok(())
 }
 
 /// Waits for a connection; the new socket does not block and is closed on exec.
