@@ -5,6 +5,7 @@
 
 mod base;
 mod configutil;
+mod enscat;
 mod init;
 mod logging;
 mod password;
@@ -46,6 +47,7 @@ enum Command {
     Init(init::Arguments),
     Serve(serve::Arguments),
     Configutil(configutil::Arguments),
+    Enscat(enscat::Arguments),
     User(user::Arguments),
 }
 
@@ -84,6 +86,7 @@ fn dispatch(program: Program, called_as: &Path, out: &mut impl Write) -> anyhow:
         Some(Command::Init(arguments)) => init::run(arguments, out),
         Some(Command::Serve(arguments)) => serve::run(&place, &arguments, out),
         Some(Command::Configutil(arguments)) => configutil::run(&place, arguments, out),
+        Some(Command::Enscat(arguments)) => enscat::run(&place, arguments, out),
         Some(Command::User(arguments)) => user::run(&place, arguments, out),
     }
 }

@@ -32,6 +32,7 @@ pub mod types;
 pub mod utf7;
 pub mod write;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use capability::Capabilities;
@@ -68,10 +69,18 @@ impl Settings {
     }
 }
 
-/// Lets sessions hear of changes; the notify room does it.
+/// Lets sessions hear of changes, and others of sessions; the notify room does it.
 pub trait Watcher: Send + Sync {
     /// Wakes the session with this token whenever the mailbox has changed, until the returned value is dropped.
     fn watch(&self, user: &UserName, mailbox: MailboxId, token: Token) -> Box<dyn Send>;
+
+    /// A user has logged in from this address; they have logged out when the returned value is dropped.
+    fn logged_in(&self, _user: &UserName, _client: IpAddr) -> Option<Box<dyn Send>> {
+        None
+    }
+
+    /// The process ends.
+    fn finish(&self) {}
 }
 
 /// IMAP as a protocol of a worker.
@@ -108,6 +117,7 @@ impl Protocol for Imap {
 
     fn finish(&self) {
         self.shared.store.close();
+        self.shared.watcher.finish();
     }
 }
 

@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -24,6 +23,7 @@ const EXIT_FAILED: i32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Auth,
+    Enpd,
     Worker(usize),
 }
 
@@ -31,8 +31,14 @@ impl Role {
     pub fn name(self) -> String {
         match self {
             Role::Auth => "auth".to_owned(),
+            Role::Enpd => "enpd".to_owned(),
             Role::Worker(index) => format!("worker {index}"),
         }
+    }
+
+    /// Workers hold sessions; the others serve workers.
+    pub fn is_worker(self) -> bool {
+        matches!(self, Role::Worker(_))
     }
 }
 
@@ -67,6 +73,7 @@ pub fn live(plan: &Plan, shared: &Shared, inheritance: Inheritance) -> i32 {
     let attention = Attention { signals, lifeline, plan };
     match role {
         Role::Auth => live_as_auth(plan, shared, attention),
+        Role::Enpd => live_as_enpd(plan, shared, attention),
         Role::Worker(index) => live_as_worker(plan, shared, index, attention),
     }
 }
@@ -107,20 +114,42 @@ fn share(listener: &Listener) -> io::Result<Listener> {
     Ok(Listener { socket: listener.socket.try_clone()?, implicit_tls })
 }
 
+fn live_as_auth(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
+    let serve = Arc::clone(&plan.auth);
+    match shared.auth_socket.listener.try_clone() {
+        Ok(listener) => live_as_service("auth", attention, move || match serve(listener) {
+            Ok(()) => log::error!("the auth service ended"),
+            Err(error) => log::error!(error:% = error; "the auth service ended"),
+        }),
+        Err(error) => {
+            log::error!(error:% = error; "cannot start the auth service");
+            EXIT_FAILED
+        }
+    }
+}
+
+fn live_as_enpd(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
+    let (Some(serve), Some(socket)) = (plan.ens.clone(), &shared.ens_socket) else { return EXIT_FAILED };
+    match socket.listener.try_clone() {
+        Ok(listener) => live_as_service("enpd", attention, move || {
+            let Err(error) = serve(listener);
+            log::error!(error:% = error; "the event notification service ended");
+        }),
+        Err(error) => {
+            log::error!(error:% = error; "cannot start the event notification service");
+            EXIT_FAILED
+        }
+    }
+}
+
 /// The service has a thread, so that this one can wait for signals. It keeps nothing that a sudden end harms.
-fn live_as_auth(plan: &Plan, shared: &Shared, mut attention: Attention<'_>) -> i32 {
-    let started = shared.auth_socket.listener.try_clone().and_then(|listener: UnixListener| {
-        let serve = Arc::clone(&plan.auth);
-        std::thread::Builder::new().name("auth".to_owned()).spawn(move || {
-            match serve(listener) {
-                Ok(()) => log::error!("the auth service ended"),
-                Err(error) => log::error!(error:% = error; "the auth service ended"),
-            }
-            sys::exit_now(EXIT_FAILED);
-        })
-    });
-    if let Err(error) = started {
-        log::error!(error:% = error; "cannot start the auth service");
+fn live_as_service(name: &str, mut attention: Attention<'_>, serve: impl FnOnce() + Send + 'static) -> i32 {
+    let service = move || {
+        serve();
+        sys::exit_now(EXIT_FAILED);
+    };
+    if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(service) {
+        log::error!(role = name, error:% = error; "cannot start the service");
         return EXIT_FAILED;
     }
     attention.until_stop(|| ());

@@ -5,12 +5,14 @@
 //! notify bus, the auth socket. Whatever has threads or a poller is made after it, in the child.
 
 mod child;
+mod ens;
 mod limits;
 mod pid_file;
 mod restart;
 mod service;
 mod supervisor;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -24,7 +26,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use thiserror::Error;
 
-use crate::notify::{Bus, BusError};
+use crate::notify::{Bus, BusError, enpd};
 use crate::sys::{self, ForkError, SocketDirectory};
 use crate::tls;
 use crate::worker::{
@@ -34,6 +36,7 @@ use crate::worker::{
 use pid_file::PidFile;
 use supervisor::Supervisor;
 
+pub use ens::event_service;
 pub use pid_file::PidFileError;
 pub use service::serve;
 pub use supervisor::Ending;
@@ -64,6 +67,8 @@ pub struct Plan {
     pub auth_link: Box<AuthLinkFactory>,
     /// The auth process: serves the socket and does not return, except to fail.
     pub auth: Arc<AuthService>,
+    /// The event notification service: does not return, except to fail. `None` when it is not to run.
+    pub ens: Option<Arc<EnsService>>,
     /// Called in every process on SIGUSR1.
     pub reopen_logs: Box<dyn Fn()>,
     /// Called once with the bound addresses, when all children have been forked: whoever waits for it finds them.
@@ -78,6 +83,9 @@ pub type BoundHook = dyn Fn(&[(SocketAddr, bool)]);
 
 /// The main function of the auth process.
 pub type AuthService = dyn Fn(UnixListener) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
+
+/// The main function of enpd.
+pub type EnsService = dyn Fn(UnixListener) -> Result<Infallible, Box<dyn Error + Send + Sync>> + Send + Sync;
 
 /// An address to listen on, and the option that a message about it names.
 #[derive(Clone, Debug)]
@@ -109,8 +117,8 @@ pub enum ServeError {
     Listen { address: SocketAddr, option: &'static str, source: io::Error },
     #[error(transparent)]
     Bus(#[from] BusError),
-    #[error("cannot make the auth socket {path}: {source}; is the directory writable?")]
-    AuthSocket { path: PathBuf, source: io::Error },
+    #[error("cannot make the socket {path}: {source}; is the directory writable?")]
+    ServiceSocket { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
     #[error("{0} is to begin with TLS, but there is no certificate")]
@@ -132,13 +140,15 @@ struct Shared {
     listeners: Vec<Listener>,
     board: Arc<Scoreboard>,
     bus: Arc<Bus>,
-    auth_socket: AuthSocket,
+    auth_socket: ServiceSocket,
+    /// `None` when enpd is not to run.
+    ens_socket: Option<ServiceSocket>,
     /// Locked as long as the master or a child lives.
     _pid_file: PidFile,
 }
 
-/// The socket outlives the auth process: while that is replaced, requests wait in the backlog.
-struct AuthSocket {
+/// The socket outlives the process that serves it: while that is replaced, requests wait in the backlog.
+struct ServiceSocket {
     listener: UnixListener,
     path: PathBuf,
     /// The path leads through it.
@@ -159,11 +169,14 @@ pub fn run(plan: &Plan) -> Result<Ending, ServeError> {
     let pid_file = PidFile::take(&plan.proc_dir, &plan.base)?;
     let listeners = plan.listeners.iter().map(|one| listen(one, plan)).collect::<Result<Vec<_>, _>>()?;
     raise_limits(plan);
-    let auth_socket = AuthSocket::bind(&plan.proc_dir)?;
+    let auth_socket = ServiceSocket::bind(&plan.proc_dir, "auth")?;
+    let bind_ens = |_| ServiceSocket::bind(&plan.proc_dir, enpd::SOCKET);
+    let ens_socket = plan.ens.as_ref().map(bind_ens).transpose()?;
     let shared = Shared {
         board: Arc::new(Scoreboard::new(plan.workers, plan.sessions).map_err(ServeError::Memory)?),
         bus: Bus::new(&plan.proc_dir, plan.workers)?,
         auth_socket,
+        ens_socket,
         _pid_file: pid_file,
         listeners,
     };
@@ -191,21 +204,21 @@ fn listen(listen: &Listen, plan: &Plan) -> Result<Listener, ServeError> {
     Ok(Listener { socket, implicit_tls })
 }
 
-impl AuthSocket {
-    fn bind(directory: &Path) -> Result<Self, ServeError> {
-        let name = directory.join("auth");
+impl ServiceSocket {
+    fn bind(directory: &Path, socket: &str) -> Result<Self, ServeError> {
+        let name = directory.join(socket);
         let bind = || {
             match fs::remove_file(&name) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             let directory = SocketDirectory::open(directory)?;
-            let path = directory.path("auth");
+            let path = directory.path(socket);
             let listener = UnixListener::bind(&path)?;
             fs::set_permissions(&name, Permissions::from_mode(0o600))?;
-            Ok(AuthSocket { listener, path, _directory: directory })
+            Ok(ServiceSocket { listener, path, _directory: directory })
         };
-        bind().map_err(|source| ServeError::AuthSocket { path: name.clone(), source })
+        bind().map_err(|source| ServeError::ServiceSocket { path: name.clone(), source })
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::error::Error;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Base, FlagSync, Settings, TlsFiles};
 use crate::imap::{self, Imap, Watcher};
-use crate::notify::Hub;
+use crate::notify::{BusError, Hub, Listener, Publisher};
 use crate::session::{Protocol, Token};
 use crate::store::{self, MailboxId, Store, UserName};
 use crate::sys;
@@ -17,6 +18,7 @@ use crate::tls::{Context, Files, TlsError, self_signed};
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
+use super::ens;
 use super::{Ending, Listen, Plan, ServeError, run};
 
 /// The greeting when `service.imap.banner` is unset.
@@ -34,7 +36,7 @@ pub fn serve(base: &Base, settings: Settings) -> Result<(), ServeError> {
     let partition = settings.partition(base);
     let tls = load_tls(base, &settings)?;
     store::begin_epoch(&partition)?;
-    match run(&plan(base, settings, tls, partition.clone()))? {
+    match run(&plan(base, settings, tls, partition.clone())?)? {
         Ending::Orderly => Ok(store::close_epoch(&partition)?),
         // A worker that died has synced nothing: the next master must not take that for done.
         Ending::Broken => Ok(()),
@@ -70,14 +72,21 @@ fn names(settings: &Settings) -> Vec<String> {
     unique
 }
 
-fn plan(base: &Base, settings: Settings, tls: Option<Arc<Context>>, partition: PathBuf) -> Plan {
+fn plan(
+    base: &Base,
+    settings: Settings,
+    tls: Option<Arc<Context>>,
+    partition: PathBuf,
+) -> Result<Plan, ServeError> {
+    // Tells this server's events from those of others who share the store.
+    let server = getrandom::u64().map_err(|error| ServeError::Bus(BusError::Random(error)))?;
     let listen = |listener: config::Listener| {
         let config::Listener { address, tls, option } = listener;
         Listen { address, tls, option }
     };
     let proc_dir = base.proc_dir();
     let auth_options = auth::Options::new(base, &settings);
-    Plan {
+    Ok(Plan {
         base: base.root().to_owned(),
         listeners: settings.listeners().into_iter().map(listen).collect(),
         tls,
@@ -91,14 +100,21 @@ fn plan(base: &Base, settings: Settings, tls: Option<Arc<Context>>, partition: P
         auth_link: Box::new(|path: &Path| -> Box<dyn AuthLink> {
             Box::new(auth::Connection::new(path.to_owned()))
         }),
+        ens: ens::service(&settings.ens),
         reopen_logs: Box::new(sys::reopen_logs),
         bound: {
             let path = proc_dir.join(LISTENERS);
             Box::new(move |addresses| name_listeners(&path, addresses))
         },
-        protocol: Box::new(move |context| open_imap(context, &settings, partition.clone())),
+        protocol: {
+            let proc_dir = proc_dir.clone();
+            Box::new(move |context| {
+                let publisher = ens::publisher(&settings, proc_dir.clone(), server, context.hub.clone())?;
+                open_imap(context, &settings, partition.clone(), publisher)
+            })
+        },
         proc_dir,
-    }
+    })
 }
 
 /// The auth process runs until it is ended by a signal.
@@ -110,6 +126,7 @@ fn open_imap(
     context: WorkerContext,
     settings: &Settings,
     partition: PathBuf,
+    publisher: Option<Arc<Publisher>>,
 ) -> Result<Arc<dyn Protocol>, Box<dyn Error + Send + Sync>> {
     let mut options = store::Options::new(partition);
     options.max_message = settings.imap.append_limit.min(store::limits::MAX_MESSAGE);
@@ -118,7 +135,8 @@ fn open_imap(
         FlagSync::Immediate => store::FlagSync::Immediate,
     };
     let append_limit = options.max_message;
-    let store = Arc::new(Store::open(options, context.hub.clone())?);
+    let listener = Listener::new(context.hub.clone(), publisher.clone());
+    let store = Arc::new(Store::open(options, Arc::new(listener))?);
     let settings = imap::Settings {
         banner: settings.imap.banner.clone().unwrap_or_else(|| DEFAULT_BANNER.to_owned()),
         host: settings.server_name.clone().unwrap_or_else(host_name),
@@ -127,20 +145,37 @@ fn open_imap(
         starttls: settings.imap.starttls,
         plaintext_min_cipher: settings.imap.plaintext_min_cipher,
     };
-    Ok(Arc::new(Imap::new(store, Box::new(Ears(context.hub)), settings)))
+    Ok(Arc::new(Imap::new(store, Box::new(Ears { hub: context.hub, publisher }), settings)))
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| "localhost".to_owned())
 }
 
 /// Sessions hear of changes through the hub.
-struct Ears(Arc<Hub>);
+struct Ears {
+    hub: Arc<Hub>,
+    publisher: Option<Arc<Publisher>>,
+}
+
+/// How long the end of a worker may wait for its last events to be on their way.
+const LAST_EVENTS: Duration = Duration::from_millis(500);
 
 impl Watcher for Ears {
     fn watch(&self, user: &UserName, mailbox: MailboxId, token: Token) -> Box<dyn Send> {
-        Box::new(self.0.watch(self.0.key(user, mailbox), token))
+        Box::new(self.hub.watch(self.hub.key(user, mailbox), token))
+    }
+
+    fn logged_in(&self, user: &UserName, client: IpAddr) -> Option<Box<dyn Send>> {
+        let presence = self.publisher.as_ref()?.login(user, client)?;
+        Some(Box::new(presence))
+    }
+
+    fn finish(&self) {
+        if let Some(publisher) = &self.publisher {
+            publisher.finish(LAST_EVENTS);
+        }
     }
 }
 

@@ -69,7 +69,8 @@ impl<'a> Supervisor<'a> {
             state: State::Waiting { until: now },
             restarts: Restarts::new(plan.autorestart_window),
         };
-        let roles = std::iter::once(Role::Auth).chain((0..plan.workers).map(Role::Worker));
+        let services = [Some(Role::Auth), plan.ens.as_ref().map(|_| Role::Enpd)].into_iter().flatten();
+        let roles = services.chain((0..plan.workers).map(Role::Worker));
         let children = roles.map(child).collect();
         Ok(Supervisor {
             plan,
@@ -221,7 +222,7 @@ impl<'a> Supervisor<'a> {
 
     // --- stopping -------------------------------------------------------------------------------------------
 
-    /// Workers first: their sessions may still wait for the auth process.
+    /// Workers first: their sessions may still wait for the auth process, and their events for enpd.
     fn stop(&mut self) {
         if self.stop_since.is_some() {
             return;
@@ -230,24 +231,24 @@ impl<'a> Supervisor<'a> {
         self.stop_since = Some(Instant::now());
         for child in &mut self.children {
             match child.state {
-                State::Running { pid, .. } if child.role != Role::Auth => signal(pid, Signal::SIGTERM),
+                State::Running { pid, .. } if child.role.is_worker() => signal(pid, Signal::SIGTERM),
                 State::Running { .. } => {}
                 _ => child.state = State::Down,
             }
         }
     }
 
-    /// Stops the auth process after the workers, and whoever has not obeyed in time.
+    /// Stops the services after the workers, and whoever has not obeyed in time.
     fn stop_rest(&mut self) {
         let Some(since) = self.stop_since else { return };
         let is_late = since.elapsed() >= KILL_AFTER;
-        let are_workers_down = self.children.iter().all(|child| child.role == Role::Auth || child.is_down());
+        let are_workers_down = self.children.iter().all(|child| !child.role.is_worker() || child.is_down());
         for child in &self.children {
             let State::Running { pid, .. } = child.state else { continue };
             if is_late {
                 log::error!(role = child.role.name().as_str(), pid = pid.as_raw(); "killed: did not stop in time");
                 signal(pid, Signal::SIGKILL);
-            } else if child.role == Role::Auth && are_workers_down {
+            } else if !child.role.is_worker() && are_workers_down {
                 signal(pid, Signal::SIGTERM);
             }
         }
@@ -267,7 +268,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn are_workers_given_up(&self) -> bool {
-        self.children.iter().all(|child| child.role == Role::Auth || child.is_down())
+        self.children.iter().all(|child| !child.role.is_worker() || child.is_down())
     }
 
     fn signal_all(&self, which: Signal) {

@@ -22,15 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Options {
     settings: Vec<(String, String)>,
     users: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
-    /// Three workers on a free port of the loopback interface, one user `ada`.
+    /// Three workers on a free port of the loopback interface, one user `ada`; events on any port, so that servers do
+    /// not meet.
     fn default() -> Self {
-        Options { settings: Vec::new(), users: vec!["ada".to_owned()] }
+        Options { settings: Vec::new(), users: vec!["ada".to_owned()], environment: Vec::new() }
             .set("service.listenaddr", "127.0.0.1")
             .set("service.imap.port", "0")
             .set("service.imap.numprocesses", "3")
+            .set("local.ens.port", "0")
+            .set("local.store.notifyplugin.ensport", "0")
     }
 }
 
@@ -39,6 +43,12 @@ impl Options {
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a variable in the server's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -54,6 +64,7 @@ pub struct Server {
     base: TempDir,
     child: Child,
     addr: SocketAddr,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -63,16 +74,17 @@ impl Server {
         let dir = base.path().join("msg-svr-base");
         init(&dir, &options.settings);
         import_users(&dir, &options.users);
-        let mut child = serve(&dir);
+        let environment = options.environment;
+        let mut child = serve(&dir, &environment);
         let addr = wait_for_listener(&dir, &mut child);
-        Server { base, child, addr }
+        Server { base, child, addr, environment }
     }
 
     /// Stops the server, and starts it again on the same base.
     pub fn restart(&mut self) {
         self.stop();
         let dir = self.dir();
-        self.child = serve(&dir);
+        self.child = serve(&dir, &self.environment);
         self.addr = wait_for_listener(&dir, &mut self.child);
     }
 
@@ -208,11 +220,13 @@ fn import_users(dir: &Path, users: &[String]) {
     heliograph(&["--base", path(dir), "user", "import", path(&file)]);
 }
 
-fn serve(dir: &Path) -> Child {
+fn serve(dir: &Path, environment: &[(String, String)]) -> Child {
     let _ = fs::remove_file(listeners(dir));
     let log = File::options().create(true).append(true).open(log_file(dir)).expect("open the log");
     program()
         .args(["--base", path(dir), "serve"])
+        .env_remove("ENS_ACCESS")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("share the log"))
         .stderr(log)

@@ -60,6 +60,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
             listener.accept()?;
             Ok(())
         }),
+        ens: None,
         reopen_logs: Box::new(|| ()),
         bound: Box::new(|addresses| println!("{}", addresses[0].0)),
     };

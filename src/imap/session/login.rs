@@ -128,6 +128,7 @@ impl ImapSession {
     fn enter(&mut self, name: &UserName) -> Result<(), Failure> {
         self.user = Some(self.shared.store.user(name)?);
         self.login_time = Some(SystemTime::now());
+        self.presence = self.shared.watcher.logged_in(name, self.peer.remote.ip());
         self.framer.set_limits(FrameLimits::AFTER_LOGIN);
         self.offences = 0;
         Ok(())

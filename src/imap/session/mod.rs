@@ -57,6 +57,8 @@ pub(super) struct ImapSession {
     offences: u8,
     failed_logins: u8,
     login_time: Option<SystemTime>,
+    /// As long as it is there, the user counts as logged in.
+    presence: Option<Box<dyn Send>>,
     pub(in crate::imap) selects: u32,
     reason: &'static str,
 }
@@ -91,6 +93,7 @@ impl ImapSession {
             offences: 0,
             failed_logins: 0,
             login_time: None,
+            presence: None,
             selects: 0,
             reason: "disconnect",
         }
@@ -116,6 +119,7 @@ impl ImapSession {
         self.mode = Mode::Closed;
         self.reason = reason;
         self.view = None;
+        self.presence = None;
         Step::Close
     }
 
