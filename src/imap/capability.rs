@@ -22,7 +22,8 @@ enum Shown {
     /// Before login, where they are not.
     WithoutPasswords,
     AfterLogin,
-    /// After login, when the publisher that makes it work is loaded.
+    /// When the publisher that makes it work is loaded: before login, too, since the manual has administrators look
+    /// for IDLE in the greeting.
     WithPublisher,
 }
 
@@ -92,7 +93,8 @@ impl Capabilities {
                 Shown::WithStartTls => may_start_tls,
                 Shown::WithPasswords => may_log_in,
                 Shown::WithoutPasswords => !may_log_in,
-                Shown::AfterLogin | Shown::WithPublisher => false,
+                Shown::WithPublisher => idle,
+                Shown::AfterLogin => false,
             })
         };
         Capabilities {
@@ -134,15 +136,20 @@ mod tests {
 
     #[test]
     fn idle_is_shown_only_when_it_works() {
-        assert!(Capabilities::new(1, true).after_login().contains(" IDLE "));
-        assert!(!Capabilities::new(1, false).after_login().contains(" IDLE "));
+        let stranger = Stranger { may_start_tls: false, may_log_in: true };
+        for idle in [false, true] {
+            let all = Capabilities::new(1, idle);
+            for list in [all.before_login(stranger), all.after_login()] {
+                assert_eq!(list.split(' ').any(|name| name == "IDLE"), idle, "{list}");
+            }
+        }
     }
 
     #[test]
     fn a_login_trades_mechanisms_for_extensions() {
         let all = Capabilities::new(4711, true);
         let before = all.before_login(Stranger { may_start_tls: false, may_log_in: true });
-        assert_eq!(before, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR AUTH=PLAIN ID ENABLE");
+        assert_eq!(before, "CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR AUTH=PLAIN ID ENABLE IDLE");
         assert!(!all.after_login().contains("AUTH="));
         assert!(all.after_login().contains(" APPENDLIMIT=4711 "));
     }
