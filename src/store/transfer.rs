@@ -297,3 +297,50 @@ fn record_transfer(
     let appended = Appended { uid_validity: target.uid_validity, uids };
     Ok(Some((Arrival { mailbox: target.id, modseq, appended, recent_from: None }, taken, source_modseq)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::Log;
+    use super::super::user::new_mailbox;
+    use super::super::{Error, SpecialUses};
+    use super::*;
+
+    /// A state whose one mailbox has so many messages.
+    fn crowded(count: u32) -> (State, MailboxId) {
+        let mut state = State::new(Log::start_of(1));
+        let mut txn = Transaction::new(state.position, Vec::new());
+        let (id, uid_validity) = new_mailbox("INBOX", SpecialUses::NONE, 0, &mut txn);
+        state.insert(Mailbox::new(id, "INBOX".into(), uid_validity, SpecialUses::NONE));
+        let entry = |number| Entry {
+            uid: Uid::new(number).unwrap(),
+            flags: Default::default(),
+            size: 1,
+            internal_date: InternalDate { timestamp: 0, offset_minutes: 0 },
+            save_date: 0,
+            sent_day: None,
+            email: 1,
+            thread: 1,
+            blob: BlobRef::File(1),
+            meta: state.position,
+            meta_len: 0,
+            keywords: SmallVec::new(),
+        };
+        let mut payload = Vec::new();
+        Append::put_head(id, ModSeq(2), count, false, &mut payload);
+        (1..=count).for_each(|number| entry(number).put(&mut payload));
+        state.apply(Kind::Append, &payload).unwrap();
+        (state, id)
+    }
+
+    #[test]
+    fn a_copy_takes_as_many_messages_as_a_loss_of_power_may_take_uids() {
+        let (state, id) = crowded(MAX_TRANSFER + 1);
+        let copy = |last: u32| {
+            let uids = UidSet::from_ranges([(Uid::MIN, Uid::new(last).unwrap())]);
+            let mut txn = Transaction::new(state.position, Vec::new());
+            record_transfer(&state, id, "INBOX", &uids, false, &mut txn).map(|copied| copied.is_some())
+        };
+        assert!(matches!(copy(MAX_TRANSFER), Ok(true)));
+        assert!(matches!(copy(MAX_TRANSFER + 1), Err(Error::Refused(Refusal::TooManyMessages))));
+    }
+}
