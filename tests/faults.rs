@@ -118,8 +118,7 @@ fn without_descriptors_the_client_hears_of_it_and_waits() {
     client.ok("NOOP");
     let bob = &mut scene.server.login("bob");
     bob.ok("SELECT INBOX");
-    let children: Vec<String> = scene.server.children().iter().map(ToString::to_string).collect();
-    let worker = children.into_iter().find(|pid| comm(pid) != "auth").expect("a worker");
+    let worker = worker(&scene.server);
     set_descriptors(&worker, "0:");
     let refused = try_mail(&mut client);
     bob.ok("NOOP");
@@ -128,9 +127,11 @@ fn without_descriptors_the_client_hears_of_it_and_waits() {
     scene.serves();
 }
 
-fn comm(pid: &str) -> String {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    if name.contains("auth") { "auth".into() } else { name }
+/// The process id of the only worker.
+fn worker(server: &Server) -> String {
+    let name = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let mut children = server.children().into_iter().map(|pid| pid.to_string());
+    children.find(|pid| name(pid).starts_with("worker")).expect("a worker")
 }
 
 fn set_descriptors(pid: &str, limits: &str) {
