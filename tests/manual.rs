@@ -107,6 +107,21 @@ fn each_single_omission_is_named() {
 }
 
 #[test]
+fn an_access_list_that_makes_no_sense_is_named() {
+    let server = Server::start(Options::default());
+    let program = server.dir().join("sbin/configutil");
+    for (list, says) in
+        [(ACCESS, ""), ("+127.0.0.1|255.255.255.255;10.0.0.1|255.0.0.0", "ENS_ACCESS: rule 2, position 28")]
+    {
+        let output =
+            Command::new(&program).arg("-V").env("ENS_ACCESS", list).output().expect("run configutil");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains(says), "{list}: {said}");
+        assert_eq!(said.contains("enpd would not start"), !says.is_empty(), "{list}: {said}");
+    }
+}
+
+#[test]
 fn the_publisher_may_be_a_path_under_the_base() {
     let mut server = Server::start(Options::default());
     let dir = server.dir();

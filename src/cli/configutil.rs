@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use super::base::Place;
-use crate::config::{Config, Finding, MAX_CONFIG_FILE, Name, Refresh, Severity, lookup};
+use crate::config::{
+    AccessList, Config, ENS_ACCESS, Finding, MAX_CONFIG_FILE, Name, Refresh, Severity, lookup,
+};
 
 /// Shows, checks and changes the configuration.
 ///
@@ -171,6 +173,9 @@ fn validate(config: &Config, path: &Path, out: &mut impl Write) -> Result<()> {
         for obstacle in settings.idle_obstacles() {
             writeln!(out, "note: IDLE is not offered: {obstacle}")?;
         }
+    }
+    if let Some(Err(error)) = AccessList::from_environment() {
+        writeln!(out, "warning: enpd would not start with this environment: {ENS_ACCESS}: {error}")?;
     }
     let is_error = |finding: &&Finding| finding.severity() == Severity::Error;
     match findings.iter().filter(is_error).count() {

@@ -6,9 +6,13 @@
 //! place of the last `|`, and breaks the line with a backslash: that is understood too, as is the dash that it prints for
 //! a minus sign.
 
+use std::env;
 use std::net::IpAddr;
 
 use thiserror::Error;
+
+/// The variable with the rules of enpd; overrides `local.ens.access`.
+pub const ENS_ACCESS: &str = "ENS_ACCESS";
 
 /// The rules; without any, everybody may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +64,15 @@ impl AccessList {
             })?);
         }
         Ok(AccessList(rules))
+    }
+
+    /// The rules in [`ENS_ACCESS`]; `None` when it has none.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub fn from_environment() -> Option<Result<Self, AccessError>> {
+        let rules = env::var(ENS_ACCESS).ok().filter(|rules| !rules.trim().is_empty())?;
+        Some(AccessList::parse(&rules))
     }
 
     /// Whether a peer with this address may connect.

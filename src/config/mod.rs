@@ -20,7 +20,7 @@ mod settings;
 mod table;
 mod value;
 
-pub use access::{AccessError, AccessFault, AccessList};
+pub use access::{AccessError, AccessFault, AccessList, ENS_ACCESS};
 pub use atomic::{FileLock, replace_file};
 pub use base::{Base, BaseError, DEFAULT_BASE};
 pub use finding::{Finding, Severity};

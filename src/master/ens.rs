@@ -1,19 +1,15 @@
 //! The Event Notification Service as the settings ask for it: enpd here, and a publisher in every worker.
 
-use std::env;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 
-use crate::config::{AccessList, Base, EnsSettings, Settings};
+use crate::config::{AccessList, Base, ENS_ACCESS, EnsSettings, Settings};
 use crate::notify::{Address, EventKey, Hub, Kinds, Origin, Parts, Publisher, enpd};
 
 use super::EnsService;
 use super::service::host_name;
-
-/// Who may connect to enpd, in its environment; overrides `local.ens.access`.
-const ACCESS_VARIABLE: &str = "ENS_ACCESS";
 
 /// How a publisher in a worker calls its process.
 const PROCESS: &str = "imapd";
@@ -24,23 +20,17 @@ pub(super) fn service(settings: &EnsSettings) -> Option<Arc<EnsService>> {
         log::info!("the event notification service is off: local.ens.enable");
         return None;
     }
-    let access = match access(settings) {
-        Ok(access) => access,
-        Err(error) => {
-            log::error!("enpd is not started: {ACCESS_VARIABLE}: {error}");
+    let access = match AccessList::from_environment() {
+        None => settings.access.clone(),
+        Some(Ok(access)) => access,
+        Some(Err(error)) => {
+            log::error!("enpd is not started: {ENS_ACCESS}: {error}");
             return None;
         }
     };
     let addresses = settings.listen.iter().map(|ip| SocketAddr::new(*ip, settings.port)).collect();
     let options = enpd::Options { addresses, access };
     Some(Arc::new(move |listener| Ok(enpd::serve(listener, options.clone())?)))
-}
-
-fn access(settings: &EnsSettings) -> Result<AccessList, crate::config::AccessError> {
-    match env::var(ACCESS_VARIABLE) {
-        Ok(rules) if !rules.trim().is_empty() => AccessList::parse(&rules),
-        _ => Ok(settings.access.clone()),
-    }
 }
 
 /// A worker's publisher, when one is loaded.
