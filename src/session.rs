@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth;
+use crate::config::Settings;
 
 /// Output above which a session suspends its command, in bytes.
 pub const OUTPUT_HIGH_WATER: usize = 64 * 1024;
@@ -191,7 +192,7 @@ pub trait Protocol: Send + Sync {
     fn refusal(&self) -> Vec<u8>;
 
     /// Takes over options that a refresh (SIGHUP) can change.
-    fn refresh(&self) {}
+    fn refresh(&self, _settings: &Settings) {}
 
     /// The last session is gone and the process ends: brings to disk what was deferred.
     fn finish(&self) {}

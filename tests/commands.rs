@@ -149,7 +149,7 @@ fn options_are_shown_set_and_deleted() {
     let port = ["configutil", "-o", "service.imap.port"];
     let set = |value| [&port[..], &["-v", value]].concat();
     assert_eq!(place.run(&port).succeeds(), "143\n");
-    assert_eq!(place.run(&set("1143")).succeeds(), "service.imap.port = 1143 (after a restart)\n");
+    assert_eq!(place.run(&set("1143")).succeeds(), "service.imap.port = 1143 (after a refresh)\n");
     assert_eq!(place.run(&port).succeeds(), "1143\n");
     place.run(&set("70000")).fails(&["service.imap.port", "65535"]);
     assert_eq!(place.run(&port).succeeds(), "1143\n");

@@ -45,7 +45,6 @@ impl Server {
         let worker = Worker::start(Parts {
             index: 0,
             threads: options.threads,
-            sessions: options.sessions,
             limits: TimeLimits { login: options.login, idle: options.idle },
             listeners: vec![Listener { socket: listener, implicit_tls: None }],
             tls: None,

@@ -39,6 +39,17 @@ impl Cache {
             return;
         }
         self.order.push_back(key);
+        self.shrink();
+    }
+
+    /// Keeps so many from now on, for so long; what is there already is measured by that too.
+    pub fn resize(&mut self, size: usize, ttl: Duration) {
+        self.size = size;
+        self.ttl = ttl;
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
         while self.order.len() > self.size
             && let Some(oldest) = self.order.pop_front()
         {
@@ -73,6 +84,14 @@ mod tests {
         assert_eq!(cache.find(&print(3), now + ttl), None, "too old");
         cache.insert(print(3), ada.clone(), now + ttl);
         assert_eq!(cache.find(&print(3), now + ttl), Some(&ada), "fresh again");
+        cache.resize(3, 2 * ttl);
+        assert_eq!(cache.find(&print(2), now + ttl), Some(&ada), "kept for longer now");
+        cache.resize(1, 2 * ttl);
+        assert_eq!(
+            [2, 3].map(|n| cache.find(&print(n), now).is_some()),
+            [false, true],
+            "room for the newest"
+        );
         cache.clear();
         assert_eq!(cache.find(&print(3), now), None);
         let mut off = Cache::new(0, ttl);

@@ -157,6 +157,12 @@ impl Desk {
         })
     }
 
+    /// Other settings from now on.
+    pub fn configure(&mut self, settings: &AuthSettings) {
+        self.cache.resize(settings.cache_size, settings.cache_ttl);
+        self.admins.clone_from(&settings.admins);
+    }
+
     /// Takes a question.
     pub fn ask(&mut self, asker: Asker, request: Request, now: Instant, out: &mut Outbox) {
         if let Err(error) = self.refresh() {

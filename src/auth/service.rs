@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
@@ -22,7 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::desk::{Asker, Desk, Job, Outbox, Verdict};
 use super::limits::{MAX_AUTH_FRAME, MAX_PEERS, MAX_UNSENT};
 use super::wire::{self, WireError};
-use crate::config::{AuthSettings, Base, Settings};
+use crate::config::Settings;
 
 const LISTENER: Token = Token(0);
 const VERDICTS: Token = Token(1);
@@ -44,13 +45,8 @@ const HASHER_STACK: usize = 256 * 1024;
 pub struct Options {
     /// The user file.
     pub users: PathBuf,
-    pub settings: AuthSettings,
-}
-
-impl Options {
-    pub fn new(base: &Base, settings: &Settings) -> Self {
-        Options { users: base.users(), settings: settings.auth.clone() }
-    }
+    /// May change at any time; the next question is answered with the new ones.
+    pub settings: Arc<ArcSwap<Settings>>,
 }
 
 /// Answers questions until `stop` becomes readable or its other end is closed; without a `stop`, until the process
@@ -66,6 +62,9 @@ struct Service {
     poll: Poll,
     listener: mio::net::UnixListener,
     desk: Desk,
+    settings: Arc<ArcSwap<Settings>>,
+    /// Those that the desk works with.
+    known: Arc<Settings>,
     peers: HashMap<usize, Peer>,
     next_peer: usize,
     /// Peers that may have something to read.
@@ -94,12 +93,15 @@ impl Service {
         }
         let waker = Arc::new(Waker::new(registry, VERDICTS)?);
         let (jobs, verdicts) = hashers(&waker)?;
-        let desk = Desk::new(options.users, &options.settings)?;
+        let known = options.settings.load_full();
+        let desk = Desk::new(options.users, &known.auth)?;
         let peers = HashMap::new();
         Ok(Service {
             poll,
             listener,
             desk,
+            settings: options.settings,
+            known,
             peers,
             next_peer: FIRST_PEER,
             unread: Vec::new(),
@@ -118,6 +120,7 @@ impl Service {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
+            self.take_settings();
             let now = Instant::now();
             for event in &events {
                 match event.token() {
@@ -132,6 +135,14 @@ impl Service {
             }
             self.desk.advance(now, &mut self.out);
             self.deliver();
+        }
+    }
+
+    fn take_settings(&mut self) {
+        let current = self.settings.load();
+        if !Arc::ptr_eq(&current, &self.known) {
+            self.known = Arc::clone(&current);
+            self.desk.configure(&self.known.auth);
         }
     }
 
@@ -338,8 +349,7 @@ mod tests {
             std::fs::write(&users_path, users).unwrap();
             let listener = UnixListener::bind(dir.path().join("auth")).unwrap();
             let (theirs, ours) = nix::unistd::pipe().unwrap();
-            let settings =
-                AuthSettings { cache_size: 10, cache_ttl: Duration::from_secs(60), admins: vec![] };
+            let settings = Arc::new(ArcSwap::from_pointee(Settings::defaults()));
             let options = Options { users: users_path, settings };
             let service = thread::spawn(move || serve(listener, options, Some(theirs.as_fd())));
             Scene { dir, stop: Some(ours), service: Some(service) }

@@ -70,7 +70,8 @@ pub fn make_base(dir: &Path, sets: &[(String, String)]) -> Result<Base> {
     Ok(Base::init(dir, &config.to_text())?)
 }
 
-fn assignment(text: &str) -> Result<(String, String), &'static str> {
+/// Reads `OPTION=VALUE`.
+pub fn assignment(text: &str) -> Result<(String, String), &'static str> {
     let (option, value) = text.split_once('=').ok_or("write OPTION=VALUE")?;
     Ok((option.trim().into(), value.trim().into()))
 }

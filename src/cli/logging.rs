@@ -20,6 +20,9 @@ use crate::sys::LogFile;
 /// Name of the log file in its directory.
 const LOG_FILE: &str = "imap";
 
+/// Has the last word on how much is logged.
+const FORCED_LEVEL: &str = "RUST_LOG";
+
 /// Where lines go.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
@@ -34,13 +37,15 @@ pub enum Target<'a> {
 /// When the file cannot be opened, or logging has begun already.
 pub fn start(level: LevelFilter, target: Target<'_>) -> Result<()> {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level).format(write_line);
-    if level < LevelFilter::Debug {
+    builder.format(write_line);
+    match is_level_forced() {
+        true => builder.parse_env(FORCED_LEVEL),
+        // The level proper is the one of `log`, which can be changed.
+        false => builder.filter_level(LevelFilter::Trace),
+    };
+    if level < LevelFilter::Debug && !is_level_forced() {
         // What a client does wrong is no warning of ours, and the worker logs it with the client's address.
         builder.filter_module("rustls", LevelFilter::Off);
-    }
-    if std::env::var_os("RUST_LOG").is_some() {
-        builder.parse_env("RUST_LOG");
     }
     builder.target(match target {
         Target::Stderr => env_logger::Target::Stderr,
@@ -51,7 +56,20 @@ pub fn start(level: LevelFilter, target: Target<'_>) -> Result<()> {
             env_logger::Target::Pipe(Box::new(file))
         }
     });
-    builder.try_init().context("logging has begun already")
+    builder.try_init().context("logging has begun already")?;
+    set_level(level);
+    Ok(())
+}
+
+/// Logs so much from now on.
+pub fn set_level(level: LevelFilter) {
+    if !is_level_forced() {
+        log::set_max_level(level);
+    }
+}
+
+fn is_level_forced() -> bool {
+    std::env::var_os(FORCED_LEVEL).is_some()
 }
 
 /// A text with its control characters escaped.

@@ -5,11 +5,14 @@
 
 mod base;
 mod configutil;
+mod counterutil;
 mod enscat;
+mod imsconnutil;
 mod init;
 mod logging;
 mod password;
 mod serve;
+mod services;
 mod start;
 mod user;
 
@@ -38,6 +41,9 @@ struct Program {
     /// The base directory to work on.
     #[arg(long, global = true, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// Without a command: set an option of the new base, as configutil would; may be repeated.
+    #[arg(long = "set", value_name = "OPTION=VALUE", value_parser = init::assignment)]
+    sets: Vec<(String, String)>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -49,10 +55,15 @@ enum Command {
     Configutil(configutil::Arguments),
     Enscat(enscat::Arguments),
     User(user::Arguments),
+    StartMsg(services::start::Arguments),
+    StopMsg(services::stop::Arguments),
+    Refresh(services::refresh::Arguments),
+    Imsconnutil(imsconnutil::Arguments),
+    Counterutil(counterutil::Arguments),
 }
 
 /// Names by which a link to the program stands for one of its commands.
-const LINKS: &[&str] = &["configutil"];
+const LINKS: &[&str] = &["configutil", "counterutil", "imsconnutil"];
 
 /// Carries out the command that the arguments, the program's name first, ask for.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -82,12 +93,17 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(program: Program, called_as: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let place = base::Place::new(program.base, called_as);
     match program.command {
-        None => start::run(&place, out),
+        None => start::run(&place, &program.sets, out),
         Some(Command::Init(arguments)) => init::run(arguments, out),
         Some(Command::Serve(arguments)) => serve::run(&place, &arguments, out),
         Some(Command::Configutil(arguments)) => configutil::run(&place, arguments, out),
         Some(Command::Enscat(arguments)) => enscat::run(&place, arguments, out),
         Some(Command::User(arguments)) => user::run(&place, arguments, out),
+        Some(Command::StartMsg(arguments)) => services::start::run(&place, &arguments, out),
+        Some(Command::StopMsg(arguments)) => services::stop::run(&place, &arguments, out),
+        Some(Command::Imsconnutil(arguments)) => imsconnutil::run(&place, &arguments, out),
+        Some(Command::Counterutil(arguments)) => counterutil::run(&place, &arguments, out),
+        Some(Command::Refresh(arguments)) => services::refresh::run(&place, &arguments, out),
     }
 }
 

@@ -2,22 +2,25 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::base::Place;
 use super::logging::{self, Target};
-use crate::config::{Base, Config, Severity};
-use crate::master;
+use crate::config::{Base, Config, Settings, Severity};
+use crate::master::{self, BoundHook, Hooks};
 
 /// Runs the server in the foreground until SIGTERM or Ctrl-C.
 ///
 /// SIGHUP takes up options for which a refresh is enough; SIGUSR1 reopens the log.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub struct Arguments {
     /// Log to log/imap under the base instead of standard error.
     #[arg(long)]
     log_file: bool,
+    /// Services that are not to run until start-msg starts them.
+    #[arg(long, hide = true, value_name = "SERVICE", value_delimiter = ',')]
+    stopped: Vec<String>,
 }
 
 /// Runs the command.
@@ -28,20 +31,23 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
     let base = place.open()?;
     let config = Config::load(&base)?;
     out.flush()?;
-    serve(&base, &config, arguments.log_file)
+    serve(&base, &config, arguments, Box::new(|_| ()))
 }
 
-/// Serves with a configuration that was read before.
+/// Serves with a configuration that was read before; `bound` hears where.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn serve(base: &Base, config: &Config, log_file: bool) -> Result<()> {
+pub fn serve(base: &Base, config: &Config, arguments: &Arguments, bound: Box<BoundHook>) -> Result<()> {
     let settings = config.settings()?;
     base.check_writable()?;
+    let (proc_dir, stopped) = (base.proc_dir(), arguments.stopped.iter().map(String::as_str));
+    let cannot = || format!("cannot write to {}", proc_dir.display());
+    master::stop_services(&proc_dir, stopped).with_context(cannot)?;
     let directory = base.resolve(&settings.log.directory);
     logging::start(
         settings.log.level.into(),
-        if log_file { Target::File(&directory) } else { Target::Stderr },
+        if arguments.log_file { Target::File(&directory) } else { Target::Stderr },
     )?;
     for finding in config.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
         log::warn!("{finding}");
@@ -49,5 +55,6 @@ pub fn serve(base: &Base, config: &Config, log_file: bool) -> Result<()> {
     for obstacle in settings.idle_obstacles() {
         log::info!("IDLE is not offered: {obstacle}");
     }
-    Ok(master::serve(base, settings)?)
+    let adopt = |settings: &Settings| logging::set_level(settings.log.level.into());
+    Ok(master::serve(base, config, Hooks { adopt: Box::new(adopt), bound })?)
 }

@@ -1,8 +1,10 @@
 //! `heliograph` without a command: from an empty directory to a server that can be tried.
 
-use std::io::Write;
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::base::Place;
 use super::{init, password, serve};
@@ -25,19 +27,29 @@ const LOCAL: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// When the base cannot be made or used, or the server cannot start.
-pub fn run(place: &Place, out: &mut impl Write) -> Result<()> {
+pub fn run(place: &Place, sets: &[(String, String)], out: &mut impl Write) -> Result<()> {
     let is_new = !place.path().join("config/msg.conf").exists();
-    let password = if is_new { Some(make(place)?) } else { None };
+    ensure!(is_new || sets.is_empty(), "--set is for a new base: change this one with configutil");
+    let password = if is_new { Some(make(place, sets)?) } else { None };
     let base = place.open()?;
     let config = Config::load(&base)?;
-    greet(&base, &config.settings()?, password.as_deref(), out)?;
+    let settings = config.settings()?;
     out.flush()?;
-    serve::serve(&base, &config, false)
+    let (greeted, greeter) = (Cell::new(false), base.clone());
+    let bound = move |addresses: &[(SocketAddr, bool)]| {
+        // Refreshes come here too. Without a terminal to read it, the greeting is not missed.
+        if !greeted.replace(true) {
+            let out = &mut io::stdout().lock();
+            let _ = greet(&greeter, &settings, addresses, password.as_deref(), out);
+        }
+    };
+    serve::serve(&base, &config, &serve::Arguments::default(), Box::new(bound))
 }
 
 /// Makes a base with a user; returns the user's password.
-fn make(place: &Place) -> Result<String> {
-    let base = init::make_base(place.path(), &LOCAL.map(|(option, value)| (option.into(), value.into())))?;
+fn make(place: &Place, sets: &[(String, String)]) -> Result<String> {
+    let local = LOCAL.map(|(option, value)| (option.to_owned(), value.to_owned()));
+    let base = init::make_base(place.path(), &[&local[..], sets].concat())?;
     let password = password::generate()?;
     let (user, hash) = (UserName::new(DEMO)?, hash_password(password.as_bytes())?);
     Users::update::<_, UserFileError>(&base.users(), |users| {
@@ -47,10 +59,17 @@ fn make(place: &Place) -> Result<String> {
     Ok(password)
 }
 
-fn greet(base: &Base, settings: &Settings, password: Option<&str>, out: &mut impl Write) -> Result<()> {
+/// Says how to connect, now that one can.
+fn greet(
+    base: &Base,
+    settings: &Settings,
+    addresses: &[(SocketAddr, bool)],
+    password: Option<&str>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let address = |tls| addresses.iter().find(|(_, is_tls)| *is_tls == tls).map(|(address, _)| address);
     writeln!(out, "Message store  {}", base.root().display())?;
-    let plain = settings.listeners().into_iter().find(|listener| !listener.tls);
-    if let Some(address) = plain.map(|listener| listener.address) {
+    if let Some(address) = address(false) {
         writeln!(out, "IMAP           host {}, port {}", address.ip(), address.port())?;
         if let Some(password) = password {
             writeln!(out, "User           {DEMO}")?;
@@ -67,7 +86,7 @@ fn greet(base: &Base, settings: &Settings, password: Option<&str>, out: &mut imp
             writeln!(out, "Try            curl --user {DEMO} imap://{address}/INBOX")?;
         }
     }
-    if let Some(address) = settings.listeners().into_iter().find(|listener| listener.tls).map(|l| l.address) {
+    if let Some(address) = address(true) {
         let kind = if settings.imap.tls.is_none() { ", self-signed certificate" } else { "" };
         writeln!(out, "IMAP over TLS  host {}, port {}{kind}", address.ip(), address.port())?;
     }

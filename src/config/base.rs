@@ -42,7 +42,14 @@ const LAYOUT: &[(&str, u32)] = &[
 ];
 
 /// Commands that answer to their own name in `sbin`.
-const SBIN: &[&str] = &["heliograph", "configutil"];
+const SBIN: &[&str] = &["heliograph", "configutil", "counterutil", "imsconnutil"];
+
+/// Scripts in `sbin`, for those who look into them.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("start-msg", include_str!("../../contrib/msg-svr-base/sbin/start-msg")),
+    ("stop-msg", include_str!("../../contrib/msg-svr-base/sbin/stop-msg")),
+    ("refresh", include_str!("../../contrib/msg-svr-base/sbin/refresh")),
+];
 
 /// A base directory; its paths. The root is absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +100,11 @@ impl Base {
             make_directory(&base.root.join(directory), *mode)?;
         }
         base.link_commands();
+        for (name, text) in SCRIPTS {
+            let path = base.root.join("sbin").join(name);
+            replace_file(&path, text.as_bytes(), 0o755)
+                .map_err(|source| BaseError::NotWritable { path, source })?;
+        }
         base.write(&base.users(), "")?;
         // The last step: a directory without this file is not a base.
         base.write(&base.msg_conf(), msg_conf)?;

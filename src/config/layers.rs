@@ -10,9 +10,9 @@ use super::atomic::{FileLock, replace_file};
 use super::base::Base;
 use super::finding::{Finding, Severity};
 use super::msgconf::{MAX_CONFIG_FILE, MsgConf, SyntaxError};
-use super::name::{Name, UnknownOption, definitions, lookup};
+use super::name::{Name, Refresh, UnknownOption, definitions, lookup};
 use super::settings::{self, Settings};
-use super::value::BadValue;
+use super::value::{self, BadValue};
 
 /// The configuration of a base.
 #[derive(Clone, Debug, Default)]
@@ -72,9 +72,36 @@ impl Config {
         if bytes.len() as u64 > MAX_CONFIG_FILE {
             return Err(ConfigError::TooLong(path.into()));
         }
+        Config::parse(path, &bytes)
+    }
+
+    /// Takes the text of a configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be read as lines.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigError> {
         let file =
-            MsgConf::parse(&bytes).map_err(|source| ConfigError::Syntax { path: path.into(), source })?;
+            MsgConf::parse(text).map_err(|source| ConfigError::Syntax { path: path.into(), source })?;
         Ok(Config { path: path.into(), file })
+    }
+
+    /// What a server with this configuration works with after a refresh to a newer one: options that need a restart
+    /// keep their values. Those that would have changed are named.
+    pub fn refreshed(&self, newer: &Config) -> (Config, Vec<Name>) {
+        let (mut merged, mut pending) = (newer.clone(), Vec::new());
+        for name in newer.names().into_iter().chain(self.names()) {
+            if name.definition().refresh == Refresh::Enough || self.value(&name) == newer.value(&name) {
+                continue;
+            }
+            match self.own(&name) {
+                Some(value) => merged.file.set(name.as_str(), value),
+                None => drop(merged.file.remove(name.as_str())),
+            }
+            if !pending.contains(&name) {
+                pending.push(name);
+            }
+        }
+        (merged, pending)
     }
 
     /// Reads, changes and saves the file while no other writer can; nothing is saved when `change` fails.
@@ -96,6 +123,12 @@ impl Config {
     /// The value that counts: the own one, or the default; empty when there is neither.
     pub fn value(&self, name: &Name) -> &str {
         self.own(name).unwrap_or(name.definition().default)
+    }
+
+    /// Whether a switch is on; anything but a switch is not.
+    pub fn is_on(&self, name: &Name) -> bool {
+        let default = || value::boolean(name.definition().default).ok();
+        value::boolean(self.value(name)).ok().or_else(default).unwrap_or_default()
     }
 
     /// The value in the file.

@@ -35,6 +35,7 @@ pub mod write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use capability::Capabilities;
 
 use crate::session::{Peer, Protocol, Security, Session, Token};
@@ -85,13 +86,14 @@ pub trait Watcher: Send + Sync {
 
 /// IMAP as a protocol of a worker.
 pub struct Imap {
-    shared: Arc<Shared>,
+    /// A session keeps what was there when it began: what the server has told it goes on to hold.
+    shared: ArcSwap<Shared>,
 }
 
 /// What all sessions of a worker share.
 struct Shared {
     store: Arc<Store>,
-    watcher: Box<dyn Watcher>,
+    watcher: Arc<dyn Watcher>,
     settings: Settings,
     capabilities: Capabilities,
     /// What stands behind the capabilities in the greeting.
@@ -100,15 +102,27 @@ struct Shared {
 
 impl Imap {
     pub fn new(store: Arc<Store>, watcher: Box<dyn Watcher>, settings: Settings) -> Self {
+        Imap { shared: ArcSwap::from_pointee(Shared::new(store, watcher.into(), settings)) }
+    }
+
+    /// Other settings for sessions that begin from now on.
+    pub fn configure(&self, settings: Settings) {
+        let old = self.shared.load();
+        self.shared.store(Arc::new(Shared::new(old.store.clone(), old.watcher.clone(), settings)));
+    }
+}
+
+impl Shared {
+    fn new(store: Arc<Store>, watcher: Arc<dyn Watcher>, settings: Settings) -> Self {
         let capabilities = Capabilities::new(settings.append_limit, settings.idle);
         let banner = banner(&settings);
-        Imap { shared: Arc::new(Shared { store, watcher, settings, capabilities, banner }) }
+        Shared { store, watcher, settings, capabilities, banner }
     }
 }
 
 impl Protocol for Imap {
     fn session(&self, token: Token, peer: Peer) -> Box<dyn Session> {
-        Box::new(session::ImapSession::new(self.shared.clone(), token, peer))
+        Box::new(session::ImapSession::new(self.shared.load_full(), token, peer))
     }
 
     fn refusal(&self) -> Vec<u8> {
@@ -116,8 +130,9 @@ impl Protocol for Imap {
     }
 
     fn finish(&self) {
-        self.shared.store.close();
-        self.shared.watcher.finish();
+        let shared = self.shared.load();
+        shared.store.close();
+        shared.watcher.finish();
     }
 }
 

@@ -1,20 +1,26 @@
 //! What runs in a process that the master has forked.
 
+use std::error::Error;
 use std::ffi::CString;
-use std::io::{self, PipeReader};
-use std::os::fd::AsFd;
+use std::io::PipeReader;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use crate::sys::{self, Signals, SignalsBlocked};
-use crate::worker::{self, Listener, Worker};
+use crate::config::Settings;
+use crate::sys::{self, Parcel, Signals, SignalsBlocked};
+use crate::worker::{self, Listener, Refreshed, Worker};
 
-use super::limits::GOODBYE_TIME;
-use super::{Plan, Shared};
+use super::desk::Desk;
+use super::limits::{DRAIN_TICK, GOODBYE_TIME};
+use super::listeners::Bound;
+use super::{ENS, IMAP, Plan, Shared, Tunables};
 
 /// Exit code of a child that cannot start or go on.
 const EXIT_FAILED: i32 = 1;
@@ -40,6 +46,29 @@ impl Role {
     pub fn is_worker(self) -> bool {
         matches!(self, Role::Worker(_))
     }
+
+    /// The service that the process is a part of.
+    pub fn service(self) -> &'static str {
+        match self {
+            Role::Enpd => ENS,
+            Role::Auth | Role::Worker(_) => IMAP,
+        }
+    }
+
+    /// The name of the process for [`Status`](super::Status): a service, or what only that needs.
+    pub fn title(self) -> &'static str {
+        match self {
+            Role::Auth => "auth",
+            Role::Enpd => ENS,
+            Role::Worker(_) => IMAP,
+        }
+    }
+
+    /// Whether such a process is to be there.
+    pub fn is_wanted(self, tunables: &Tunables) -> bool {
+        let is_extra = matches!(self, Role::Worker(worker) if worker >= tunables.workers);
+        !is_extra && !tunables.is_stopped(self.service())
+    }
 }
 
 /// What a child inherits besides the plan.
@@ -48,20 +77,24 @@ pub struct Inheritance {
     pub parent: Pid,
     /// Ends when the master does.
     pub lifeline: PipeReader,
+    /// Brings what a refresh has changed.
+    pub line: OwnedFd,
+    /// Nobody else in this process keeps them: a socket is closed when its last holder lets go.
+    pub listeners: Vec<Bound>,
     /// Signals stay away until the child listens.
     pub blocked: SignalsBlocked,
 }
 
 /// The life of a child; its exit code.
 pub fn live(plan: &Plan, shared: &Shared, inheritance: Inheritance) -> i32 {
-    let Inheritance { role, parent, lifeline, blocked } = inheritance;
+    let Inheritance { role, parent, lifeline, line, listeners, blocked } = inheritance;
     let name = CString::new(role.name()).unwrap_or_default();
     if let Err(error) = sys::confine_child(parent, &name) {
         log::error!(role = role.name().as_str(), error:% = error; "cannot tie the process to its master");
         return EXIT_FAILED;
     }
     log_panics();
-    // SIGINT comes from the terminal to all processes at once; the master decides what it means.
+    // SIGINT and SIGHUP come from the terminal to all processes at once; the master decides what they mean.
     let signals = match Signals::listen(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1]) {
         Ok(signals) => signals,
         Err(error) => {
@@ -70,57 +103,105 @@ pub fn live(plan: &Plan, shared: &Shared, inheritance: Inheritance) -> i32 {
         }
     };
     drop(blocked);
-    let attention = Attention { signals, lifeline, plan };
+    let attention = Attention { signals, lifeline, line, plan };
     match role {
-        Role::Auth => live_as_auth(plan, shared, attention),
-        Role::Enpd => live_as_enpd(plan, shared, attention),
-        Role::Worker(index) => live_as_worker(plan, shared, index, attention),
+        Role::Auth => {
+            drop(listeners);
+            live_as_auth(plan, shared, attention)
+        }
+        Role::Enpd => {
+            drop(listeners);
+            live_as_enpd(plan, shared, attention)
+        }
+        Role::Worker(index) => live_as_worker(plan, shared, index, listeners, attention),
     }
 }
 
-fn live_as_worker(plan: &Plan, shared: &Shared, index: usize, mut attention: Attention<'_>) -> i32 {
-    let worker = match start_worker(plan, shared, index) {
+fn live_as_worker(
+    plan: &Plan,
+    shared: &Shared,
+    index: usize,
+    listeners: Vec<Bound>,
+    mut attention: Attention<'_>,
+) -> i32 {
+    let mut worker = match start_worker(plan, shared, index, listeners) {
         Ok(worker) => worker,
         Err(error) => {
             log::error!(worker = index, error:% = error; "worker cannot start");
             return EXIT_FAILED;
         }
     };
-    attention.until_stop(|| worker.refresh());
+    let mut is_wanted = true;
+    while attention.until_parcel(tick(is_wanted), || is_wanted || worker.is_in_use()) {
+        for (tunables, sockets) in attention.parcels() {
+            is_wanted = !sockets.is_empty();
+            if let Err(error) = refresh_worker(&mut worker, &tunables, sockets) {
+                log::error!(worker = index, error:% = error; "cannot take over all of the configuration");
+            }
+        }
+    }
     worker.stop(GOODBYE_TIME);
     0
 }
 
-fn start_worker(plan: &Plan, shared: &Shared, index: usize) -> Result<Worker, Box<dyn std::error::Error>> {
-    let listeners = shared.listeners.iter().map(share).collect::<Result<_, _>>()?;
+/// A worker that is not wanted looks now and then whether its last session has ended.
+fn tick(is_wanted: bool) -> PollTimeout {
+    if is_wanted { PollTimeout::NONE } else { PollTimeout::try_from(DRAIN_TICK).unwrap_or(PollTimeout::MAX) }
+}
+
+fn start_worker(
+    plan: &Plan,
+    shared: &Shared,
+    index: usize,
+    listeners: Vec<Bound>,
+) -> Result<Worker, Box<dyn Error>> {
     let notify = shared.bus.endpoint(index).ok_or("no notify socket for this worker")?;
+    let settings = &shared.tunables.settings;
+    let desk = Desk::bind(&plan.proc_dir, index)?;
     shared.board.start(index, Pid::this().as_raw().unsigned_abs());
-    Ok(Worker::start(worker::Parts {
+    let worker = Worker::start(worker::Parts {
         index,
         threads: plan.threads,
-        sessions: plan.sessions,
-        limits: plan.limits,
-        listeners,
+        limits: shared.tunables.limits,
+        listeners: listeners
+            .into_iter()
+            .map(|bound| listener(plan, bound.socket, bound.listen.tls))
+            .collect(),
         tls: plan.tls.clone(),
         board: Arc::clone(&shared.board),
         notify,
         auth: (plan.auth_link)(&shared.auth_socket.path),
-        protocol: plan.protocol.as_ref(),
-    })?)
+        protocol: &|context| (plan.protocol)(context, settings),
+    })?;
+    desk.open(worker.registry())?;
+    Ok(worker)
 }
 
-fn share(listener: &Listener) -> io::Result<Listener> {
-    let implicit_tls = listener.implicit_tls.clone();
-    Ok(Listener { socket: listener.socket.try_clone()?, implicit_tls })
+fn listener(plan: &Plan, socket: TcpListener, tls: bool) -> Listener {
+    Listener { socket, implicit_tls: plan.tls.clone().filter(|_| tls) }
+}
+
+/// A worker without sockets only finishes its sessions.
+fn refresh_worker(
+    worker: &mut Worker,
+    tunables: &Tunables,
+    listeners: Vec<Listener>,
+) -> Result<(), worker::WorkerError> {
+    super::raise_limits(tunables.sessions);
+    let (limits, tls) = (tunables.limits, tunables.tls.clone());
+    worker.refresh(Refreshed { limits, listeners, tls, settings: &tunables.settings })
 }
 
 fn live_as_auth(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
-    let serve = Arc::clone(&plan.auth);
+    let settings = Arc::new(ArcSwap::new(Arc::clone(&shared.tunables.settings)));
+    let (serve, current) = (Arc::clone(&plan.auth), Arc::clone(&settings));
     match shared.auth_socket.listener.try_clone() {
-        Ok(listener) => live_as_service("auth", attention, move || match serve(listener) {
-            Ok(()) => log::error!("the auth service ended"),
-            Err(error) => log::error!(error:% = error; "the auth service ended"),
-        }),
+        Ok(listener) => {
+            live_as_service("auth", attention, &settings, move || match serve(listener, current) {
+                Ok(()) => log::error!("the auth service ended"),
+                Err(error) => log::error!(error:% = error; "the auth service ended"),
+            })
+        }
         Err(error) => {
             log::error!(error:% = error; "cannot start the auth service");
             EXIT_FAILED
@@ -130,8 +211,9 @@ fn live_as_auth(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
 
 fn live_as_enpd(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
     let (Some(serve), Some(socket)) = (plan.ens.clone(), &shared.ens_socket) else { return EXIT_FAILED };
+    let settings = ArcSwap::new(Arc::clone(&shared.tunables.settings));
     match socket.listener.try_clone() {
-        Ok(listener) => live_as_service("enpd", attention, move || {
+        Ok(listener) => live_as_service("enpd", attention, &settings, move || {
             let Err(error) = serve(listener);
             log::error!(error:% = error; "the event notification service ended");
         }),
@@ -143,7 +225,12 @@ fn live_as_enpd(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
 }
 
 /// The service has a thread, so that this one can wait for signals. It keeps nothing that a sudden end harms.
-fn live_as_service(name: &str, mut attention: Attention<'_>, serve: impl FnOnce() + Send + 'static) -> i32 {
+fn live_as_service(
+    name: &str,
+    mut attention: Attention<'_>,
+    settings: &ArcSwap<Settings>,
+    serve: impl FnOnce() + Send + 'static,
+) -> i32 {
     let service = move || {
         serve();
         sys::exit_now(EXIT_FAILED);
@@ -152,45 +239,97 @@ fn live_as_service(name: &str, mut attention: Attention<'_>, serve: impl FnOnce(
         log::error!(role = name, error:% = error; "cannot start the service");
         return EXIT_FAILED;
     }
-    attention.until_stop(|| ());
+    while attention.until_parcel(PollTimeout::NONE, || true) {
+        for (tunables, _) in attention.parcels() {
+            settings.store(tunables.settings);
+        }
+    }
     0
 }
 
-/// Signals and the master's life.
+/// Signals, the master's life, and what it sends.
 struct Attention<'a> {
     signals: Signals,
     lifeline: PipeReader,
+    line: OwnedFd,
     plan: &'a Plan,
 }
 
+/// What poll has seen.
+enum News {
+    Orphaned,
+    Parcel,
+    Other,
+}
+
 impl Attention<'_> {
-    /// Obeys signals until one says stop, or the master is gone.
-    fn until_stop(&mut self, refresh: impl Fn()) {
+    /// Obeys signals until the master has sent something: `true`. `false` when it is time to end, because a signal
+    /// says so, the master is gone, or, looked at after each `timeout`, it is not needed any more.
+    fn until_parcel(&mut self, timeout: PollTimeout, is_needed: impl Fn() -> bool) -> bool {
         loop {
-            if self.is_orphaned() {
-                return log::error!("the master is gone");
+            if !is_needed() {
+                return false;
             }
+            let news = self.wait(timeout);
             for signal in self.signals.take() {
                 match signal {
-                    SIGTERM => return,
-                    SIGHUP => refresh(),
+                    SIGTERM => return false,
                     SIGUSR1 => (self.plan.reopen_logs)(),
                     _ => {}
                 }
+            }
+            match news {
+                News::Orphaned => {
+                    log::error!("the master is gone");
+                    return false;
+                }
+                News::Parcel => return true,
+                News::Other => {}
             }
         }
     }
 
     /// Waits for something to happen. Nothing is ever written to the lifeline: an event there is its end.
-    fn is_orphaned(&self) -> bool {
+    fn wait(&self, timeout: PollTimeout) -> News {
         let mut watched = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut watched, PollTimeout::NONE) {
-            Ok(_) => watched[1].any().unwrap_or(true),
-            Err(Errno::EINTR) => false,
-            Err(_) => true,
+        match poll(&mut watched, timeout) {
+            Ok(_) if watched[1].any().unwrap_or(true) => News::Orphaned,
+            Ok(_) if watched[2].any().unwrap_or(true) => News::Parcel,
+            Ok(_) | Err(Errno::EINTR) => News::Other,
+            Err(_) => News::Orphaned,
+        }
+    }
+
+    /// What the master has sent, understood; what is not is logged.
+    fn parcels(&self) -> Vec<(Tunables, Vec<Listener>)> {
+        let mut parcels = Vec::new();
+        loop {
+            match sys::receive_parcel(&self.line) {
+                Ok(Some(parcel)) => parcels.extend(self.open(parcel)),
+                Ok(None) => return parcels,
+                Err(error) => {
+                    log::error!(error:% = error; "cannot hear of a refresh");
+                    return parcels;
+                }
+            }
+        }
+    }
+
+    fn open(&self, parcel: Parcel) -> Option<(Tunables, Vec<Listener>)> {
+        match (self.plan.interpret)(&parcel.text) {
+            Ok(tunables) => {
+                (self.plan.adopt)(&tunables.settings);
+                let sockets = parcel.files.into_iter().map(TcpListener::from).zip(parcel.notes);
+                Some((tunables, sockets.map(|(socket, tls)| listener(self.plan, socket, tls)).collect()))
+            }
+            Err(error) => {
+                log::error!(error:% = error; "cannot understand a refresh");
+                None
+            }
         }
     }
 }

@@ -21,3 +21,12 @@ pub const GIVE_UP_AFTER: usize = 10;
 
 /// How long a new master waits for the children of one that was killed: they end by themselves.
 pub const PREDECESSOR_TIME: Duration = Duration::from_secs(6);
+
+/// How often a worker that a refresh has made superfluous looks whether its last session has ended.
+pub const DRAIN_TICK: Duration = Duration::from_secs(1);
+
+/// How long an administrator's command and a worker wait for each other.
+pub const DESK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest question of an administrator, in bytes: a verb and a user name.
+pub const MAX_QUESTION: u64 = 1024;

@@ -5,15 +5,17 @@
 //! notify bus, the auth socket. Whatever has threads or a poller is made after it, in the child.
 
 mod child;
+mod desk;
 mod ens;
 mod limits;
+mod listeners;
 mod pid_file;
+mod plan;
 mod restart;
 mod service;
+mod status;
 mod supervisor;
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -21,81 +23,25 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::notify::{Bus, BusError, enpd};
 use crate::sys::{self, ForkError, SocketDirectory};
 use crate::tls;
-use crate::worker::{
-    AuthLink, Listener, MAX_WORKERS, ProtocolFactory, SPARE_DESCRIPTORS, Scoreboard, TimeLimits,
-};
+use crate::worker::{MAX_WORKERS, SCOREBOARD, SPARE_DESCRIPTORS, Scoreboard};
 
+use listeners::Bound;
 use pid_file::PidFile;
 use supervisor::Supervisor;
 
+pub use desk::{ListedSession, kill_sessions, list_sessions};
 pub use ens::event_service;
-pub use pid_file::PidFileError;
-pub use service::serve;
+pub use pid_file::{PidFileError, is_served, running};
+pub use plan::{AuthLinkFactory, AuthService, BoundHook, EnsService, Listen, Plan, Tunables};
+pub use service::{Hooks, serve, stop_services, stopped_services};
+pub use status::Status;
 pub use supervisor::Ending;
-
-/// All that the master needs to know, made from the settings.
-pub struct Plan {
-    /// The base, for messages.
-    pub base: PathBuf,
-    /// `data/proc` under the base: pid file and sockets.
-    pub proc_dir: PathBuf,
-    pub listeners: Vec<Listen>,
-    /// Certificate and ticket keys, loaded before the first fork; `None`: no TLS.
-    pub tls: Option<Arc<tls::Context>>,
-    /// `service.imap.numprocesses`, at most [`MAX_WORKERS`].
-    pub workers: usize,
-    /// `service.imap.maxthreads`, per worker.
-    pub threads: usize,
-    /// `service.imap.maxsessions`, per worker.
-    pub sessions: usize,
-    pub limits: TimeLimits,
-    /// `local.autorestart`: whether children that die are replaced.
-    pub autorestart: bool,
-    /// `local.autorestart.timeout`: repeated failures within this time end the attempts.
-    pub autorestart_window: Duration,
-    /// Called in each worker, once.
-    pub protocol: Box<ProtocolFactory>,
-    /// Called in each worker with the path of the auth socket.
-    pub auth_link: Box<AuthLinkFactory>,
-    /// The auth process: serves the socket and does not return, except to fail.
-    pub auth: Arc<AuthService>,
-    /// The event notification service: does not return, except to fail. `None` when it is not to run.
-    pub ens: Option<Arc<EnsService>>,
-    /// Called in every process on SIGUSR1.
-    pub reopen_logs: Box<dyn Fn()>,
-    /// Called once with the bound addresses, when all children have been forked: whoever waits for it finds them.
-    pub bound: Box<BoundHook>,
-}
-
-/// Makes a worker's connection to the auth process.
-pub type AuthLinkFactory = dyn Fn(&Path) -> Box<dyn AuthLink>;
-
-/// Hears which addresses were bound, and which of them begin with TLS.
-pub type BoundHook = dyn Fn(&[(SocketAddr, bool)]);
-
-/// The main function of the auth process.
-pub type AuthService = dyn Fn(UnixListener) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
-
-/// The main function of enpd.
-pub type EnsService = dyn Fn(UnixListener) -> Result<Infallible, Box<dyn Error + Send + Sync>> + Send + Sync;
-
-/// An address to listen on, and the option that a message about it names.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    pub address: SocketAddr,
-    /// Whether TLS begins at once. Needs [`Plan::tls`].
-    pub tls: bool,
-    pub option: &'static str,
-}
-
 /// Why the server does not start, or does not go on.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -109,6 +55,10 @@ pub enum ServeError {
     PidFile(#[from] PidFileError),
     #[error("port {port} is in use ({address}); stop the other program or change {option}", port = address.port())]
     PortInUse { address: SocketAddr, option: &'static str },
+    #[error(
+        "cannot listen on {address} ({option}) while the server listens on a part of it; restart instead of refresh"
+    )]
+    Overlap { address: SocketAddr, option: &'static str },
     #[error(
         "may not listen on {address}: ports below 1024 need privileges; change {option} or start as root"
     )]
@@ -124,11 +74,13 @@ pub enum ServeError {
     #[error("{0} is to begin with TLS, but there is no certificate")]
     NoCertificate(SocketAddr),
     #[error("cannot map shared memory: {0}")]
-    Memory(#[source] Errno),
+    Memory(#[source] io::Error),
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
     #[error(transparent)]
     Fork(ForkError),
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     #[error("no worker stays alive; the log says why")]
@@ -137,7 +89,9 @@ pub enum ServeError {
 
 /// What the children inherit.
 struct Shared {
-    listeners: Vec<Listener>,
+    /// What counts since the last refresh.
+    tunables: Tunables,
+    listeners: Vec<Bound>,
     board: Arc<Scoreboard>,
     bus: Arc<Bus>,
     auth_socket: ServiceSocket,
@@ -159,28 +113,46 @@ struct ServiceSocket {
 ///
 /// The process must have one thread. In the children this function does not return: they exit.
 pub fn run(plan: &Plan) -> Result<Ending, ServeError> {
-    if plan.listeners.is_empty() {
-        return Err(ServeError::NoListener);
-    }
-    if !(1..=MAX_WORKERS).contains(&plan.workers) {
-        return Err(ServeError::Workers(plan.workers));
-    }
+    let tunables = plan.start.clone();
+    check(plan, &tunables)?;
     prepare_directory(&plan.proc_dir)?;
     let pid_file = PidFile::take(&plan.proc_dir, &plan.base)?;
-    let listeners = plan.listeners.iter().map(|one| listen(one, plan)).collect::<Result<Vec<_>, _>>()?;
-    raise_limits(plan);
-    let auth_socket = ServiceSocket::bind(&plan.proc_dir, "auth")?;
+    let listeners = listeners::bind(tunables.open_listeners(), &[])?;
+    raise_limits(tunables.sessions);
+    let board = Scoreboard::create(&plan.proc_dir.join(SCOREBOARD), tunables.workers, tunables.sessions);
     let bind_ens = |_| ServiceSocket::bind(&plan.proc_dir, enpd::SOCKET);
-    let ens_socket = plan.ens.as_ref().map(bind_ens).transpose()?;
     let shared = Shared {
-        board: Arc::new(Scoreboard::new(plan.workers, plan.sessions).map_err(ServeError::Memory)?),
-        bus: Bus::new(&plan.proc_dir, plan.workers)?,
-        auth_socket,
-        ens_socket,
+        board: Arc::new(board.map_err(ServeError::Memory)?),
+        bus: Bus::new(&plan.proc_dir, tunables.workers)?,
+        auth_socket: ServiceSocket::bind(&plan.proc_dir, "auth")?,
+        ens_socket: plan.ens.as_ref().map(bind_ens).transpose()?,
         _pid_file: pid_file,
         listeners,
+        tunables,
     };
     Supervisor::new(plan, shared)?.run()
+}
+
+/// The services that can be stopped and started alone.
+pub const SERVICES: [&str; 2] = [ENS, IMAP];
+
+/// The event notification service.
+const ENS: &str = "ens";
+
+/// Workers and the auth process.
+const IMAP: &str = "imap";
+
+fn check(plan: &Plan, tunables: &Tunables) -> Result<(), ServeError> {
+    if let (None, Some(listen)) = (&plan.tls, tunables.listeners.iter().find(|listen| listen.tls)) {
+        return Err(ServeError::NoCertificate(listen.address));
+    }
+    if tunables.listeners.is_empty() && !tunables.is_stopped(IMAP) {
+        return Err(ServeError::NoListener);
+    }
+    if !(1..=MAX_WORKERS).contains(&tunables.workers) {
+        return Err(ServeError::Workers(tunables.workers));
+    }
+    Ok(())
 }
 
 /// Only the service user may reach the sockets inside.
@@ -188,20 +160,6 @@ fn prepare_directory(path: &Path) -> Result<(), ServeError> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
         .map_err(|source| ServeError::Directory { path: path.to_owned(), source })
-}
-
-fn listen(listen: &Listen, plan: &Plan) -> Result<Listener, ServeError> {
-    let Listen { address, tls, option } = *listen;
-    let implicit_tls = match &plan.tls {
-        None if tls => return Err(ServeError::NoCertificate(address)),
-        context => context.clone().filter(|_| tls),
-    };
-    let socket = sys::listen(address).map_err(|source| match source.kind() {
-        ErrorKind::AddrInUse => ServeError::PortInUse { address, option },
-        ErrorKind::PermissionDenied => ServeError::PortForbidden { address, option },
-        _ => ServeError::Listen { address, option, source },
-    })?;
-    Ok(Listener { socket, implicit_tls })
 }
 
 impl ServiceSocket {
@@ -223,8 +181,8 @@ impl ServiceSocket {
 }
 
 /// A lower limit than the sessions need is worth a warning, not a refusal: most servers are never full.
-fn raise_limits(plan: &Plan) {
-    let wanted = plan.sessions as u64 + SPARE_DESCRIPTORS;
+fn raise_limits(sessions: usize) {
+    let wanted = sessions as u64 + SPARE_DESCRIPTORS;
     match sys::raise_descriptor_limit(wanted) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => {

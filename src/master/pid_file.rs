@@ -23,6 +23,39 @@ pub enum PidFileError {
     Write { path: PathBuf, source: io::Error },
 }
 
+/// The master of the base with this `data/proc`, while it runs. The number alone would not do: after a crash it may
+/// belong to any process, so that the lock decides.
+///
+/// # Errors
+/// When the pid file can be neither read nor locked.
+pub fn running(directory: &Path) -> io::Result<Option<Pid>> {
+    // Locked without a living master: its children are about to end.
+    Ok(locked_file(directory)?.and_then(|mut file| read_pid(&mut file)).filter(|&pid| is_alive(pid)))
+}
+
+/// Whether a master, or a child that it has left behind, still lives.
+///
+/// # Errors
+/// As for [`running`].
+pub fn is_served(directory: &Path) -> io::Result<bool> {
+    Ok(locked_file(directory)?.is_some())
+}
+
+/// The pid file, if somebody holds its lock.
+fn locked_file(directory: &Path) -> io::Result<Option<File>> {
+    match File::options().read(true).write(true).open(directory.join(PID_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(file) => {
+            let is_free = OfdLock::try_lock(&file, LockMode::Exclusive)?.is_some();
+            Ok((!is_free).then_some(file))
+        }
+    }
+}
+
+/// Name of the file in `data/proc`.
+const PID_FILE: &str = "master.pid";
+
 /// The lock; children inherit it, so that no new master starts while some of them still live.
 pub struct PidFile {
     file: File,
@@ -31,7 +64,7 @@ pub struct PidFile {
 impl PidFile {
     /// Takes the lock in `directory` (`data/proc`), of the base `base`.
     pub fn take(directory: &Path, base: &Path) -> Result<Self, PidFileError> {
-        let path = directory.join("master.pid");
+        let path = directory.join(PID_FILE);
         let failed = |source| PidFileError::Write { path: path.clone(), source };
         let mut file = File::options()
             .read(true)
@@ -99,7 +132,9 @@ mod tests {
         let expected =
             format!("another master (pid {}) is already running on msg-svr-base; stop it first", Pid::this());
         assert_eq!(error.to_string(), expected);
+        assert_eq!(running(directory.path()).unwrap(), Some(Pid::this()));
         drop(first);
+        assert_eq!(running(directory.path()).unwrap(), None);
         assert!(PidFile::take(directory.path(), Path::new("msg-svr-base")).is_ok());
     }
 }

@@ -27,6 +27,11 @@ impl Restarts {
         Restarts { window, failures: VecDeque::new(), in_a_row: 0 }
     }
 
+    /// Failures count within this time from now on.
+    pub fn set_window(&mut self, window: Duration) {
+        self.window = window;
+    }
+
     /// How long to wait before the next start; `None`: give up.
     pub fn pause(&mut self, end: End, started: Instant, now: Instant) -> Option<Duration> {
         if end == End::Killed {

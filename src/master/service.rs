@@ -2,24 +2,25 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Base, FlagSync, Settings, TlsFiles};
+use crate::config::{Base, Config, ConfigError, FlagSync, Settings, Severity, TlsFiles};
 use crate::imap::{self, Imap, Watcher};
 use crate::notify::{BusError, Hub, Listener, Publisher};
-use crate::session::{Protocol, Token};
+use crate::session::{Peer, Protocol, Session, Token};
 use crate::store::{self, MailboxId, Store, UserName};
 use crate::sys;
-use crate::tls::{Context, Files, TlsError, self_signed};
+use crate::tls::{Context, Files, TlsError, self_signed, self_signed_files};
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
 use super::ens;
-use super::{Ending, Listen, Plan, ServeError, run};
+use super::plan::RereadError;
+use super::{BoundHook, Ending, Listen, Plan, ServeError, Tunables, run};
 
 /// The greeting when `service.imap.banner` is unset.
 const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
@@ -28,34 +29,53 @@ const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
 /// once, `imaps ADDRESS:PORT`, a line each.
 const LISTENERS: &str = "listeners";
 
+/// The file in `data/proc` that names the services which somebody has stopped, a line each.
+const STOPPED: &str = "stopped";
+
+/// What the caller of [`serve`] is told.
+pub struct Hooks {
+    /// Called in every process with the settings that a refresh has brought.
+    pub adopt: Box<dyn Fn(&Settings)>,
+    /// Called in the master with the bound addresses, when it serves and after each refresh.
+    pub bound: Box<BoundHook>,
+}
+
 /// Serves IMAP on a base until SIGTERM or SIGINT. The process must have one thread.
 ///
 /// # Errors
 /// When the server cannot start, or no worker stays alive.
-pub fn serve(base: &Base, settings: Settings) -> Result<(), ServeError> {
-    let partition = settings.partition(base);
-    let tls = load_tls(base, &settings)?;
+pub fn serve(base: &Base, config: &Config, hooks: Hooks) -> Result<(), ServeError> {
+    let stopped = stopped_services(&base.proc_dir());
+    let start = Tunables { stopped, ..tunables(base, config)? };
+    let context = Context::new(certificate(base, &start.settings)?)?;
+    let partition = start.settings.partition(base);
     store::begin_epoch(&partition)?;
-    match run(&plan(base, settings, tls, partition.clone())?)? {
+    match run(&plan(base, start, context, partition.clone(), hooks)?)? {
         Ending::Orderly => Ok(store::close_epoch(&partition)?),
         // A worker that died has synced nothing: the next master must not take that for done.
         Ending::Broken => Ok(()),
     }
 }
 
-/// Certificate and key: the configured ones, or a self-signed one; `None` where nothing uses TLS.
-fn load_tls(base: &Base, settings: &Settings) -> Result<Option<Arc<Context>>, TlsError> {
-    let imap = &settings.imap;
-    if !imap.ssl_enable && !imap.starttls {
-        return Ok(None);
+/// Certificate and key, for the master, which makes a self-signed one when it is needed.
+fn certificate(base: &Base, settings: &Settings) -> Result<Files, TlsError> {
+    match certificate_files(base, settings) {
+        files if files == self_signed_files(&base.tls_dir()) => {
+            self_signed(&base.tls_dir(), &names(settings))
+        }
+        files => Ok(files),
     }
-    let files = match &imap.tls {
-        Some(TlsFiles { certificate, key }) => {
+}
+
+/// Where certificate and key are: configured, or self-signed. Those that nothing uses may be missing.
+fn certificate_files(base: &Base, settings: &Settings) -> Files {
+    let is_used = settings.imap.ssl_enable || settings.imap.starttls;
+    match &settings.imap.tls {
+        Some(TlsFiles { certificate, key }) if is_used => {
             Files { certificate: base.resolve(certificate), key: base.resolve(key) }
         }
-        None => self_signed(&base.tls_dir(), &names(settings))?,
-    };
-    Context::new(files).map(Some)
+        _ => self_signed_files(&base.tls_dir()),
+    }
 }
 
 /// What clients may call this server by.
@@ -72,54 +92,108 @@ fn names(settings: &Settings) -> Vec<String> {
     unique
 }
 
+/// The services that are stopped, of the server with this `data/proc`.
+pub fn stopped_services(directory: &Path) -> Vec<String> {
+    // No file: nobody has stopped anything.
+    let text = fs::read_to_string(directory.join(STOPPED)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Says which services are stopped, from the next start or refresh on.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn stop_services<'a>(directory: &Path, services: impl IntoIterator<Item = &'a str>) -> io::Result<()> {
+    let text: String = services.into_iter().map(|service| format!("{service}\n")).collect();
+    config::replace_file(&directory.join(STOPPED), text.as_bytes(), 0o600)
+}
+
 fn plan(
     base: &Base,
-    settings: Settings,
-    tls: Option<Arc<Context>>,
+    start: Tunables,
+    context: Arc<Context>,
     partition: PathBuf,
+    hooks: Hooks,
 ) -> Result<Plan, ServeError> {
     // Tells this server's events from those of others who share the store.
     let server = getrandom::u64().map_err(|error| ServeError::Bus(BusError::Random(error)))?;
-    let listen = |listener: config::Listener| {
-        let config::Listener { address, tls, option } = listener;
-        Listen { address, tls, option }
-    };
-    let proc_dir = base.proc_dir();
-    let auth_options = auth::Options::new(base, &settings);
+    let (proc_dir, users) = (base.proc_dir(), base.users());
+    let (rereader, interpreter) = (base.clone(), base.clone());
+    let ens = ens::service(&start.settings.ens);
     Ok(Plan {
         base: base.root().to_owned(),
-        listeners: settings.listeners().into_iter().map(listen).collect(),
-        tls,
-        workers: settings.imap.processes,
-        threads: settings.imap.max_threads,
-        sessions: settings.imap.max_sessions,
-        limits: TimeLimits { login: settings.imap.login_timeout, idle: settings.imap.idle_timeout },
-        autorestart: settings.watcher.restart,
-        autorestart_window: settings.watcher.give_up_within,
-        auth: Arc::new(move |listener| serve_auth(listener, auth_options.clone())),
+        threads: start.settings.imap.max_threads,
+        tls: Some(context),
+        start,
+        reread: Box::new(move |now| reread(&rereader, now)),
+        interpret: Box::new(move |text| {
+            Ok(tunables(&interpreter, &Config::parse(&interpreter.msg_conf(), text)?)?)
+        }),
+        adopt: hooks.adopt,
+        auth: Arc::new(move |listener, settings| {
+            Ok(auth::serve(listener, auth::Options { users: users.clone(), settings }, None)?)
+        }),
         auth_link: Box::new(|path: &Path| -> Box<dyn AuthLink> {
             Box::new(auth::Connection::new(path.to_owned()))
         }),
-        ens: ens::service(&settings.ens),
+        ens,
         reopen_logs: Box::new(sys::reopen_logs),
         bound: {
             let path = proc_dir.join(LISTENERS);
-            Box::new(move |addresses| name_listeners(&path, addresses))
+            Box::new(move |addresses| {
+                name_listeners(&path, addresses);
+                (hooks.bound)(addresses);
+            })
         },
         protocol: {
             let proc_dir = proc_dir.clone();
-            Box::new(move |context| {
-                let publisher = ens::publisher(&settings, proc_dir.clone(), server, context.hub.clone())?;
-                open_imap(context, &settings, partition.clone(), publisher)
+            Box::new(move |context, settings| {
+                let publisher = ens::publisher(settings, proc_dir.clone(), server, context.hub.clone())?;
+                open_imap(context, settings, partition.clone(), publisher)
             })
         },
         proc_dir,
     })
 }
 
-/// The auth process runs until it is ended by a signal.
-fn serve_auth(listener: UnixListener, options: auth::Options) -> Result<(), Box<dyn Error + Send + Sync>> {
-    Ok(auth::serve(listener, options, None)?)
+fn tunables(base: &Base, config: &Config) -> Result<Tunables, ConfigError> {
+    let settings = config.settings()?;
+    let everywhere = settings.listen.is_empty();
+    let listen = |listener: config::Listener| Listen {
+        address: listener.address,
+        tls: listener.tls,
+        option: listener.option,
+        is_optional: everywhere && listener.address.is_ipv6(),
+    };
+    Ok(Tunables {
+        listeners: settings.listeners().into_iter().map(listen).collect(),
+        workers: settings.imap.processes,
+        sessions: settings.imap.max_sessions,
+        limits: TimeLimits { login: settings.imap.login_timeout, idle: settings.imap.idle_timeout },
+        tls: Some(certificate_files(base, &settings)),
+        autorestart: settings.watcher.restart,
+        autorestart_window: settings.watcher.give_up_within,
+        stopped: Vec::new(),
+        settings: Arc::new(settings),
+        text: config.to_text().into_bytes(),
+    })
+}
+
+/// The configuration file, except for what needs a restart.
+fn reread(base: &Base, now: &Tunables) -> Result<Tunables, RereadError> {
+    let newer = Config::load(base)?;
+    // Checked as it stands too: a file with which the server would not start is not worth a refresh.
+    newer.settings()?;
+    let (config, pending) = Config::parse(&base.msg_conf(), &now.text)?.refreshed(&newer);
+    for name in pending {
+        log::warn!(option = name.as_str(); "changed, but a refresh is not enough; restart the server");
+    }
+    for finding in config.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
+        log::warn!("{finding}");
+    }
+    let tunables = tunables(base, &config)?;
+    certificate(base, &tunables.settings)?;
+    Ok(Tunables { stopped: stopped_services(&base.proc_dir()), ..tunables })
 }
 
 fn open_imap(
@@ -129,23 +203,58 @@ fn open_imap(
     publisher: Option<Arc<Publisher>>,
 ) -> Result<Arc<dyn Protocol>, Box<dyn Error + Send + Sync>> {
     let mut options = store::Options::new(partition);
-    options.max_message = settings.imap.append_limit.min(store::limits::MAX_MESSAGE);
-    options.flag_sync = match settings.store.flag_sync {
-        FlagSync::Deferred => store::FlagSync::Deferred,
-        FlagSync::Immediate => store::FlagSync::Immediate,
-    };
-    let append_limit = options.max_message;
     let listener = Listener::new(context.hub.clone(), publisher.clone());
+    options.tuning = store_tuning(settings);
     let store = Arc::new(Store::open(options, Arc::new(listener))?);
-    let settings = imap::Settings {
+    let imap =
+        Imap::new(store.clone(), Box::new(Ears { hub: context.hub, publisher }), imap_settings(settings));
+    Ok(Arc::new(Service { store, imap }))
+}
+
+fn store_tuning(settings: &Settings) -> store::Tuning {
+    store::Tuning {
+        max_message: settings.imap.append_limit.min(store::limits::MAX_MESSAGE),
+        flag_sync: match settings.store.flag_sync {
+            FlagSync::Deferred => store::FlagSync::Deferred,
+            FlagSync::Immediate => store::FlagSync::Immediate,
+        },
+    }
+}
+
+fn imap_settings(settings: &Settings) -> imap::Settings {
+    imap::Settings {
         banner: settings.imap.banner.clone().unwrap_or_else(|| DEFAULT_BANNER.to_owned()),
         host: settings.server_name.clone().unwrap_or_else(host_name),
-        append_limit,
+        append_limit: store_tuning(settings).max_message,
         idle: settings.idle_obstacle().is_none(),
         starttls: settings.imap.starttls,
         plaintext_min_cipher: settings.imap.plaintext_min_cipher,
-    };
-    Ok(Arc::new(Imap::new(store, Box::new(Ears { hub: context.hub, publisher }), settings)))
+    }
+}
+
+/// IMAP over the store, as a worker sees it.
+struct Service {
+    store: Arc<Store>,
+    imap: Imap,
+}
+
+impl Protocol for Service {
+    fn session(&self, token: Token, peer: Peer) -> Box<dyn Session> {
+        self.imap.session(token, peer)
+    }
+
+    fn refusal(&self) -> Vec<u8> {
+        self.imap.refusal()
+    }
+
+    fn refresh(&self, settings: &Settings) {
+        self.store.tune(store_tuning(settings));
+        self.imap.configure(imap_settings(settings));
+    }
+
+    fn finish(&self) {
+        self.imap.finish();
+    }
 }
 
 pub(super) fn host_name() -> String {

@@ -1,7 +1,7 @@
 //! Keeps the children alive, and turns signals into actions.
 
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -12,12 +12,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::sys::{self, Fork, Signals, SignalsBlocked};
-use crate::worker::Listener;
 
 use super::child::{self, Inheritance, Role};
 use super::limits::KILL_AFTER;
+use super::listeners::Bound;
+use super::plan::RereadError;
 use super::restart::{End, Restarts};
-use super::{Plan, ServeError, Shared};
+use super::{IMAP, Plan, ServeError, Shared, Status, check, listeners, raise_limits};
 
 pub struct Supervisor<'a> {
     plan: &'a Plan,
@@ -28,6 +29,9 @@ pub struct Supervisor<'a> {
     children: Vec<Child>,
     stop_since: Option<Instant>,
     ending: Ending,
+    status: Status,
+    /// What was said last.
+    said: Option<Status>,
 }
 
 /// How the workers of this master ended, all of them.
@@ -43,6 +47,8 @@ struct Child {
     role: Role,
     state: State,
     restarts: Restarts,
+    /// To tell it of refreshes, while it runs.
+    line: Option<OwnedFd>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,32 +69,38 @@ impl<'a> Supervisor<'a> {
         let signals =
             Signals::listen(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD]).map_err(ServeError::Signals)?;
         let lifeline = io::pipe().map_err(ServeError::Signals)?;
-        let now = Instant::now();
-        let child = |role| Child {
-            role,
-            state: State::Waiting { until: now },
-            restarts: Restarts::new(plan.autorestart_window),
-        };
-        let services = [Some(Role::Auth), plan.ens.as_ref().map(|_| Role::Enpd)].into_iter().flatten();
-        let roles = services.chain((0..plan.workers).map(Role::Worker));
-        let children = roles.map(child).collect();
-        Ok(Supervisor {
+        let mut supervisor = Supervisor {
             plan,
             shared,
             signals: Some(signals),
             lifeline: Some(lifeline),
-            children,
+            children: Vec::new(),
             stop_since: None,
             ending: Ending::Orderly,
-        })
+            status: Status::default(),
+            said: None,
+        };
+        supervisor.hire();
+        Ok(supervisor)
+    }
+
+    /// Has a child for every role that is wanted, soon.
+    fn hire(&mut self) {
+        let window = self.shared.tunables.autorestart_window;
+        let services = [self.plan.ens.as_ref().map(|_| Role::Enpd), Some(Role::Auth)].into_iter().flatten();
+        let roles = services.chain((0..self.shared.tunables.workers).map(Role::Worker));
+        for role in roles.filter(|role| role.is_wanted(&self.shared.tunables)) {
+            if !self.children.iter().any(|child| child.role == role) {
+                self.children.push(Child::new(role, window));
+            }
+        }
     }
 
     /// Serves until told to stop.
     pub fn run(mut self) -> Result<Ending, ServeError> {
         self.start_due()?;
-        let address = |one: &Listener| Some((one.socket.local_addr().ok()?, one.implicit_tls.is_some()));
-        let bound: Vec<_> = self.shared.listeners.iter().filter_map(address).collect();
-        (self.plan.bound)(&bound);
+        self.say();
+        self.name_listeners();
         loop {
             if self.stop_since.is_none() {
                 self.start_due()?;
@@ -101,6 +113,7 @@ impl<'a> Supervisor<'a> {
                 self.reap_until_down();
                 return Err(ServeError::GaveUp);
             }
+            self.say();
             self.wait();
             self.obey_signals();
             self.reap();
@@ -108,17 +121,29 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Says what runs, if that has changed.
+    fn say(&mut self) {
+        let running = |child: &Child| match child.state {
+            State::Running { pid, .. } => Some((child.role.title().to_owned(), pid)),
+            _ => None,
+        };
+        let master = ("watcher".to_owned(), Pid::this());
+        self.status.services =
+            std::iter::once(master).chain(self.children.iter().filter_map(running)).collect();
+        if self.said.as_ref() == Some(&self.status) {
+            return;
+        }
+        if let Err(error) = self.status.write(&self.plan.proc_dir) {
+            log::warn!(error:% = error; "cannot write the file that says what runs");
+        }
+        self.said = Some(self.status.clone());
+    }
+
     fn obey_signals(&mut self) {
         for signal in self.signals.as_mut().map(Signals::take).unwrap_or_default() {
             match signal {
                 SIGTERM | SIGINT => self.stop(),
-                SIGHUP => {
-                    log::info!("refresh");
-                    if let Some(tls) = &self.plan.tls {
-                        tls.refresh();
-                    }
-                    self.signal_all(Signal::SIGHUP);
-                }
+                SIGHUP => self.refresh(),
                 SIGUSR1 => {
                     (self.plan.reopen_logs)();
                     self.signal_all(Signal::SIGUSR1);
@@ -126,6 +151,78 @@ impl<'a> Supervisor<'a> {
                 _ => {}
             }
         }
+    }
+
+    // --- refreshing -----------------------------------------------------------------------------------------
+
+    fn refresh(&mut self) {
+        if self.stop_since.is_some() {
+            return;
+        }
+        let result = self.try_refresh();
+        self.status.refreshes += 1;
+        self.status.refusal = result.as_ref().err().map(ToString::to_string);
+        match result {
+            Ok(()) => log::info!(workers = self.shared.tunables.workers; "refreshed"),
+            Err(error) => log::error!(error:% = error; "refresh refused: the configuration stays as it was"),
+        }
+    }
+
+    /// Nothing has changed when this fails.
+    fn try_refresh(&mut self) -> Result<(), RereadError> {
+        let tunables = (self.plan.reread)(&self.shared.tunables)?;
+        check(self.plan, &tunables)?;
+        let listeners = listeners::bind(tunables.open_listeners(), &self.shared.listeners)?;
+        if let (Some(context), Some(files)) = (&self.plan.tls, &tunables.tls) {
+            context.reload(files.clone())?;
+        }
+        self.shared.bus.grow(tunables.workers)?;
+        raise_limits(tunables.sessions);
+        self.shared.board.resize(tunables.workers, tunables.sessions);
+        self.shared.listeners = listeners;
+        self.shared.tunables = tunables;
+        (self.plan.adopt)(&self.shared.tunables.settings);
+        let tunables = &self.shared.tunables;
+        self.children.retain(|child| child.line.is_some() || child.role.is_wanted(tunables));
+        self.stop_services();
+        self.tell_children();
+        self.hire();
+        self.name_listeners();
+        Ok(())
+    }
+
+    /// Ends the processes of stopped services; workers before the auth process, see [`Supervisor::stop_rest`].
+    fn stop_services(&self) {
+        for child in self.children.iter().filter(|child| child.role.is_worker()) {
+            if let State::Running { pid, .. } = child.state
+                && self.shared.tunables.is_stopped(child.role.service())
+            {
+                signal(pid, Signal::SIGTERM);
+            }
+        }
+    }
+
+    /// Children that start later know already.
+    fn tell_children(&mut self) {
+        let tunables = &self.shared.tunables;
+        let listeners = self.shared.listeners.iter();
+        let sockets: Vec<_> = listeners.map(|bound| (&bound.socket, bound.listen.tls)).collect();
+        for child in &mut self.children {
+            child.restarts.set_window(tunables.autorestart_window);
+            let is_listening = child.role.is_worker() && child.role.is_wanted(tunables);
+            let Some(line) = &child.line else { continue };
+            if let Err(error) =
+                sys::send_parcel(line, &tunables.text, if is_listening { &sockets[..] } else { &[] })
+            {
+                log::error!(role = child.role.name().as_str(), error:% = error; "does not hear of the refresh; restart the server");
+            }
+        }
+    }
+
+    fn name_listeners(&self) {
+        let address = |bound: &Bound| Some((bound.socket.local_addr().ok()?, bound.listen.tls));
+        let bound: Vec<_> = self.shared.listeners.iter().filter_map(address).collect();
+        (self.plan.bound)(&bound);
     }
 
     // --- starting -------------------------------------------------------------------------------------------
@@ -146,18 +243,22 @@ impl<'a> Supervisor<'a> {
             tls.rotate();
         }
         let parent = Pid::this();
+        let (ours, theirs) = sys::parcel_line().map_err(ServeError::Signals)?;
         let blocked = SignalsBlocked::new().map_err(|error| ServeError::Signals(error.into()))?;
         match sys::fork().map_err(ServeError::Fork)? {
             Fork::Parent(pid) => {
                 drop(blocked);
+                self.children[index].line = Some(ours);
                 log::info!(role = role.name().as_str(), pid = pid.as_raw(); "started");
                 self.children[index].state = State::Running { pid, since: Instant::now() };
                 Ok(())
             }
             Fork::Child => {
-                drop(self.signals.take());
+                drop((self.signals.take(), ours));
+                self.children.clear();
                 let Some((lifeline, _)) = self.lifeline.take() else { sys::exit_now(1) };
-                let inheritance = Inheritance { role, parent, lifeline, blocked };
+                let listeners = std::mem::take(&mut self.shared.listeners);
+                let inheritance = Inheritance { role, parent, lifeline, line: theirs, listeners, blocked };
                 sys::exit_now(child::live(self.plan, &self.shared, inheritance))
             }
         }
@@ -196,26 +297,41 @@ impl<'a> Supervisor<'a> {
     }
 
     fn reap(&mut self) {
-        let now = Instant::now();
-        for child in &mut self.children {
-            let State::Running { pid, since } = child.state else { continue };
+        for index in 0..self.children.len() {
+            let State::Running { pid, since } = self.children[index].state else { continue };
             let death = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => continue,
                 Ok(status) => death_of(status),
                 Err(_) => Death { end: End::Failed, cause: "vanished".to_owned(), is_orderly: false },
             };
-            if let Role::Worker(worker) = child.role {
-                self.shared.board.clear(worker);
-                if !death.is_orderly {
-                    self.ending = Ending::Broken;
-                }
+            self.bury(index, death, since);
+        }
+        let tunables = &self.shared.tunables;
+        self.children.retain(|child| !child.is_down() || child.role.is_wanted(tunables));
+    }
+
+    fn bury(&mut self, index: usize, death: Death, since: Instant) {
+        let role = self.children[index].role;
+        let child = &mut self.children[index];
+        let is_wanted = role.is_wanted(&self.shared.tunables);
+        child.state = State::Down;
+        child.line = None;
+        if let Role::Worker(worker) = role {
+            self.shared.board.clear(worker);
+            if !death.is_orderly {
+                self.ending = Ending::Broken;
             }
-            child.state = State::Down;
-            if self.stop_since.is_none() {
-                child.replace(death, since, now, self.plan.autorestart);
-                if let (Role::Worker(worker), State::Down) = (child.role, child.state) {
-                    self.shared.board.give_up(worker);
-                }
+            if !is_wanted {
+                self.shared.bus.retire(worker);
+            }
+        }
+        if !is_wanted {
+            return log::info!(role = role.name().as_str(), cause = death.cause.as_str(); "gone: not wanted any more");
+        }
+        if self.stop_since.is_none() {
+            child.replace(death, since, Instant::now(), self.shared.tunables.autorestart);
+            if let (Role::Worker(worker), State::Down) = (role, child.state) {
+                self.shared.board.give_up(worker);
             }
         }
     }
@@ -240,15 +356,18 @@ impl<'a> Supervisor<'a> {
 
     /// Stops the services after the workers, and whoever has not obeyed in time.
     fn stop_rest(&mut self) {
-        let Some(since) = self.stop_since else { return };
-        let is_late = since.elapsed() >= KILL_AFTER;
+        let is_stopped = |role: Role| self.shared.tunables.is_stopped(role.service());
+        let is_late = self.stop_since.is_some_and(|since| since.elapsed() >= KILL_AFTER);
         let are_workers_down = self.children.iter().all(|child| !child.role.is_worker() || child.is_down());
         for child in &self.children {
             let State::Running { pid, .. } = child.state else { continue };
             if is_late {
                 log::error!(role = child.role.name().as_str(), pid = pid.as_raw(); "killed: did not stop in time");
                 signal(pid, Signal::SIGKILL);
-            } else if !child.role.is_worker() && are_workers_down {
+            } else if !child.role.is_worker()
+                && (are_workers_down || child.role == Role::Enpd)
+                && (self.stop_since.is_some() && are_workers_down || is_stopped(child.role))
+            {
                 signal(pid, Signal::SIGTERM);
             }
         }
@@ -268,7 +387,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn are_workers_given_up(&self) -> bool {
-        self.children.iter().all(|child| !child.role.is_worker() || child.is_down())
+        !self.shared.tunables.is_stopped(IMAP)
+            && self.children.iter().all(|child| !child.role.is_worker() || child.is_down())
     }
 
     fn signal_all(&self, which: Signal) {
@@ -281,6 +401,11 @@ impl<'a> Supervisor<'a> {
 }
 
 impl Child {
+    fn new(role: Role, window: Duration) -> Self {
+        let state = State::Waiting { until: Instant::now() };
+        Child { role, state, restarts: Restarts::new(window), line: None }
+    }
+
     fn is_down(&self) -> bool {
         matches!(self.state, State::Down)
     }

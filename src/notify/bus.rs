@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use thiserror::Error;
@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::store::{MailboxId, UserName};
 use crate::sys::{SharedWords, SocketDirectory};
 
-use super::limits::INTEREST_SLOTS;
+use super::limits::{INTEREST_SLOTS, MAX_WORKERS};
 
 /// Names of the sockets in `data/proc`, before the worker's number.
 pub(super) const SOCKET_PREFIX: &str = "notify.";
@@ -44,14 +44,13 @@ pub struct Bus {
     /// Interest, then pending (a word per slot, a bit per worker), then overflow (a word per worker).
     words: SharedWords,
     seed: u64,
-    sockets: Vec<Sockets>,
-}
-
-struct Sockets {
-    receiver: UnixDatagram,
-    /// Connected to the receiver; all processes use it. Connected before the fork, so that a worker that is
-    /// replaced needs nothing new.
-    sender: UnixDatagram,
+    /// What each worker receives from. Bound by the master, so that it outlives a worker that is replaced; those of
+    /// workers that a refresh adds are in the master and in processes that it forks later.
+    receivers: Box<[OnceLock<UnixDatagram>]>,
+    /// Connected to the receivers, when they are first needed.
+    senders: Box<[OnceLock<UnixDatagram>]>,
+    directory: SocketDirectory,
+    path: PathBuf,
 }
 
 /// One worker's end of the bus.
@@ -64,21 +63,76 @@ pub struct Endpoint {
 impl Bus {
     /// Binds a socket per worker in `directory`, replacing those of a master that is gone.
     pub fn new(directory: &Path, workers: usize) -> Result<Arc<Self>, BusError> {
-        let words = SharedWords::new(2 * INTEREST_SLOTS + workers).map_err(BusError::Memory)?;
+        let words = SharedWords::new(2 * INTEREST_SLOTS + MAX_WORKERS).map_err(BusError::Memory)?;
         let seed = getrandom::u64().map_err(BusError::Random)?;
-        let socket = |index| {
-            let name = format!("{SOCKET_PREFIX}{index}");
-            Sockets::new(directory, &name)
-                .map_err(|source| BusError::Socket { path: directory.join(&name), source })
+        let sockets = || std::iter::repeat_with(OnceLock::new).take(MAX_WORKERS).collect();
+        let opened = SocketDirectory::open(directory);
+        let bus = Bus {
+            words,
+            seed,
+            receivers: sockets(),
+            senders: sockets(),
+            directory: opened.map_err(|source| BusError::Socket { path: directory.to_owned(), source })?,
+            path: directory.to_owned(),
         };
-        let sockets = (0..workers).map(socket).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Bus { words, seed, sockets }))
+        bus.grow(workers)?;
+        Ok(Arc::new(bus))
+    }
+
+    /// Binds sockets for workers that do not have one yet; in the master, before it forks them.
+    pub fn grow(&self, workers: usize) -> Result<(), BusError> {
+        for (index, place) in self.receivers.iter().enumerate().take(workers) {
+            let name = socket_name(index);
+            let path = self.path.join(&name);
+            let failed = |source| BusError::Socket { path: path.clone(), source };
+            if place.get().is_none() {
+                let _ = place.set(self.bind(&name).map_err(failed)?);
+            } else if !path.exists() {
+                fs::rename(self.path.join(retired_name(index)), &path).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker is gone for good, or until [`Bus::grow`]: nobody is to wait until it reads.
+    pub fn retire(&self, worker: usize) {
+        let (name, retired) = (self.path.join(socket_name(worker)), self.path.join(retired_name(worker)));
+        if let Err(error) = fs::rename(&name, retired) {
+            log::warn!(path:% = name.display(), error:% = error; "cannot retire the socket of a worker");
+        }
+    }
+
+    fn bind(&self, name: &str) -> io::Result<UnixDatagram> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let receiver = UnixDatagram::bind(self.directory.path(name))?;
+        receiver.set_nonblocking(true)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(receiver)
+    }
+
+    /// The way to a worker; `None` when it cannot be reached now.
+    fn sender(&self, worker: usize) -> Option<&UnixDatagram> {
+        let place = self.senders.get(worker)?;
+        if place.get().is_none() {
+            let connect = || {
+                let sender = UnixDatagram::unbound()?;
+                sender.set_nonblocking(true)?;
+                sender.connect(self.directory.path(&socket_name(worker)))?;
+                io::Result::Ok(sender)
+            };
+            let _ = place.set(connect().ok()?);
+        }
+        place.get()
     }
 
     /// The end of one worker. A bit per worker must fit a word, and the worker must have a socket: `None`
     /// otherwise.
     pub fn endpoint(self: &Arc<Self>, index: usize) -> Option<Endpoint> {
-        let is_there = index < self.sockets.len() && index < u64::BITS as usize;
+        let is_there = index < u64::BITS as usize && self.receivers.get(index)?.get().is_some();
         is_there.then(|| Endpoint { bus: Arc::clone(self), index })
     }
 
@@ -109,33 +163,28 @@ impl Bus {
             // A datagram is on its way that has not been read: it will bring the worker to the log after us.
             return;
         }
-        let Some(sockets) = self.sockets.get(worker) else { return };
+        let Some(sender) = self.sender(worker) else {
+            // Nobody is told, so nobody acknowledges; the worker looks at everything when it can be reached.
+            self.pending(slot).fetch_and(!(1 << worker), SeqCst);
+            return self.overflow(worker).store(1, SeqCst);
+        };
         let mut datagram = [KIND_SLOT; 5];
         datagram[1..].copy_from_slice(&(slot as u32).to_le_bytes());
-        if sockets.sender.send(&datagram).is_err() {
+        if sender.send(&datagram).is_err() {
             self.overflow(worker).store(1, SeqCst);
             // The receiver may have emptied its queue and looked at the flag between the two lines above.
             // Either it gets this now, or its queue is full again and it looks at the flag once more.
-            let _ = sockets.sender.send(&datagram);
+            let _ = sender.send(&datagram);
         }
     }
 }
 
-impl Sockets {
-    fn new(directory: &Path, name: &str) -> io::Result<Self> {
-        match fs::remove_file(directory.join(name)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let sockets = SocketDirectory::open(directory)?;
-        let receiver = UnixDatagram::bind(sockets.path(name))?;
-        receiver.set_nonblocking(true)?;
-        fs::set_permissions(directory.join(name), Permissions::from_mode(0o600))?;
-        let sender = UnixDatagram::unbound()?;
-        sender.set_nonblocking(true)?;
-        sender.connect(sockets.path(name))?;
-        Ok(Sockets { receiver, sender })
-    }
+fn socket_name(worker: usize) -> String {
+    format!("{SOCKET_PREFIX}{worker}")
+}
+
+fn retired_name(worker: usize) -> String {
+    format!("retired.{worker}")
 }
 
 /// What a worker hears.
@@ -177,18 +226,18 @@ impl Endpoint {
     }
 
     pub(super) fn as_raw_fd(&self) -> i32 {
-        self.socket().as_raw_fd()
+        self.socket().map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    fn socket(&self) -> &UnixDatagram {
-        &self.bus.sockets[self.index].receiver
+    fn socket(&self) -> Option<&UnixDatagram> {
+        self.bus.receivers.get(self.index)?.get()
     }
 
     /// The next datagram; `None` when the queue is empty. What is not understood is skipped.
     pub(super) fn receive(&self) -> Option<News> {
         let mut buffer = [0; MAX_DATAGRAM];
         loop {
-            match self.socket().recv(&mut buffer) {
+            match self.socket()?.recv(&mut buffer) {
                 Ok(count) => {
                     if let Some(news) = decode(buffer.get(..count)?) {
                         return Some(news);

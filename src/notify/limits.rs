@@ -59,3 +59,6 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause before a port of enpd that is in use is tried again.
 pub const BIND_PAUSE: Duration = Duration::from_secs(5);
+
+/// Workers at most: one bit each in a word of the interest table.
+pub const MAX_WORKERS: usize = 64;

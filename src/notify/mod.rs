@@ -37,6 +37,7 @@ pub use bus::{Bus, BusError, Endpoint};
 pub use event::{Kind, Kinds, Origin, mailbox_name};
 pub use hub::{Hub, Watch};
 pub use key::WatchKey;
+pub use limits::MAX_WORKERS;
 pub use link::{Address, BackOff, LinkError};
 pub use listener::Listener;
 pub use publisher::{Follower, Parts, Presence, Publisher};

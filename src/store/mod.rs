@@ -52,7 +52,7 @@ pub use mailbox::Status;
 pub use message::{BlobRef, InternalDate, LogPos, Message};
 pub use meta::Meta;
 pub use names::{MAX_USER_NAME, MailboxId, ModSeq, SeqNo, Uid, UserName, UserNameError};
-pub use store::{ChangeListener, FlagSync, Options, Store};
+pub use store::{ChangeListener, FlagSync, Options, Store, Tuning};
 pub use transfer::{Appended, Copied};
 pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, is_beneath};
 pub use uid_set::UidSet;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::change::Change;
 use super::disk::{Disk, Local};
 use super::epoch;
@@ -39,14 +41,20 @@ pub enum FlagSync {
     Deferred,
 }
 
+/// What can change while the store is in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    pub flag_sync: FlagSync,
+    /// Largest message, in bytes.
+    pub max_message: u64,
+}
+
 /// How a store is used.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The partition: users are beneath.
     pub root: PathBuf,
-    pub flag_sync: FlagSync,
-    /// Largest message, in bytes.
-    pub max_message: u64,
+    pub tuning: Tuning,
     /// A segment of a log is sealed when it is longer than this, in bytes.
     pub segment_size: u32,
     /// Where all writing goes.
@@ -58,8 +66,7 @@ impl Options {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Options {
             root: root.into(),
-            flag_sync: FlagSync::Deferred,
-            max_message: MAX_MESSAGE,
+            tuning: Tuning { flag_sync: FlagSync::Deferred, max_message: MAX_MESSAGE },
             segment_size: SEGMENT_SIZE,
             disk: Arc::new(Local),
         }
@@ -74,6 +81,7 @@ pub struct Store {
 
 pub(super) struct Shared {
     pub options: Options,
+    pub tuning: ArcSwap<Tuning>,
     pub listener: Arc<dyn ChangeListener>,
     pub epoch: u64,
     chores: Mutex<Chores>,
@@ -96,11 +104,17 @@ impl Store {
     pub fn open(options: Options, listener: Arc<dyn ChangeListener>) -> Result<Store> {
         let epoch = epoch::current(&options.root)?;
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { options, listener, epoch, chores, new_chore });
+        let tuning = ArcSwap::from_pointee(options.tuning);
+        let shared = Arc::new(Shared { options, tuning, listener, epoch, chores, new_chore });
         let keeper = shared.clone();
         let started = thread::Builder::new().name("housekeeper".into()).spawn(move || keeper.keep_house());
         started.map_err(Error::io("cannot start the housekeeper of", &shared.options.root))?;
         Ok(Store { shared, users: Mutex::default() })
+    }
+
+    /// Changes what can be changed; it holds for what begins from now on.
+    pub fn tune(&self, tuning: Tuning) {
+        self.shared.tuning.store(Arc::new(tuning));
     }
 
     /// The user's store; it comes into being with an INBOX when there is none.

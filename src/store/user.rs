@@ -24,7 +24,7 @@ use super::record::{Kind, Transaction};
 use super::replay::{apply_own, catch_up, settle};
 use super::snapshot;
 use super::state::State;
-use super::store::{Options, Shared};
+use super::store::Shared;
 use super::tree::SpecialUses;
 use super::upload::{Upload, random};
 use super::wire::PutFields;
@@ -128,8 +128,8 @@ impl User {
 
     /// Room for a message that arrives. Beyond a few megabytes of messages in flight, uploads go to disk at once.
     pub fn upload(&self) -> Upload {
-        let Options { disk, max_message, .. } = &self.shared.options;
-        Upload::new(disk.clone(), self.dir.clone(), *max_message, self.in_memory.clone())
+        let (disk, max_message) = (self.shared.options.disk.clone(), self.shared.tuning.load().max_message);
+        Upload::new(disk, self.dir.clone(), max_message, self.in_memory.clone())
     }
 
     /// The state as it was last seen; no look at the disk.
@@ -244,7 +244,7 @@ impl User {
 
     /// Sees to it that a change of flags gets durable as `store.flagsync` asks.
     pub(super) fn settle_flags<T>(self: &Arc<Self>, written: &Written<T>) -> Result<()> {
-        match self.shared.options.flag_sync {
+        match self.shared.tuning.load().flag_sync {
             FlagSync::Immediate => self.wait_durable(written),
             FlagSync::Deferred if written.end.is_some() => {
                 self.shared.defer_sync(self);

@@ -22,4 +22,4 @@ mod validity;
 pub use context::Context;
 pub use identity::{Files, TlsError};
 pub use limits::{MAX_HELLO, MAX_RECORD};
-pub use self_signed::self_signed;
+pub use self_signed::{self_signed, self_signed_files};

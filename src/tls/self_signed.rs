@@ -21,12 +21,17 @@ use crate::config::replace_file;
 /// # Errors
 /// When the files cannot be made.
 pub fn self_signed(directory: &Path, names: &[String]) -> Result<Files, TlsError> {
-    let files = Files { certificate: directory.join("server.pem"), key: directory.join("server.key") };
+    let files = self_signed_files(directory);
     if !is_usable(&files) {
         make(directory, &files, names)?;
         log::info!(file = files.certificate.display().to_string(); "made a self-signed certificate, see service.imap.sslcertfile");
     }
     Ok(files)
+}
+
+/// Where the certificate in this directory is, made or not.
+pub fn self_signed_files(directory: &Path) -> Files {
+    Files { certificate: directory.join("server.pem"), key: directory.join("server.key") }
 }
 
 fn is_usable(files: &Files) -> bool {

@@ -7,6 +7,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -18,6 +20,30 @@ use super::connection::Tls;
 use super::limits::{ACCEPT_PAUSE, FULL_TICK, WARNING_PAUSE};
 use super::pool::Pool;
 use super::scoreboard::{Counter, Scoreboard};
+use super::{WorkerError, spawn};
+
+/// An acceptor's thread, and the way to end it.
+pub struct Door {
+    /// Its socket's address, which no other socket has, and whether TLS begins at once.
+    pub name: (SocketAddr, bool),
+    is_closed: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Door {
+    /// Begins to accept.
+    pub fn open(name: (SocketAddr, bool), acceptor: Acceptor) -> Result<Self, WorkerError> {
+        let is_closed = Arc::clone(&acceptor.is_closed);
+        let thread = spawn("accept".to_owned(), move || acceptor.work())?;
+        Ok(Door { name, is_closed, thread })
+    }
+
+    /// Stops accepting; what was accepted goes on.
+    pub fn close(self) {
+        self.is_closed.store(true, SeqCst);
+        sys::join_interrupting(self.thread);
+    }
+}
 
 pub struct Acceptor {
     pub pool: Arc<Pool>,
@@ -27,6 +53,7 @@ pub struct Acceptor {
     pub starttls: Option<Arc<tls::Context>>,
     pub board: Arc<Scoreboard>,
     pub index: usize,
+    pub is_closed: Arc<AtomicBool>,
 }
 
 /// When what was last said in the log; a flood of connections must not become a flood of lines.
@@ -50,11 +77,12 @@ impl Pace {
 }
 
 impl Acceptor {
-    /// Accepts until the worker stops.
-    pub fn work(self) {
+    /// Accepts until the worker stops, or the door is closed.
+    fn work(self) {
         let mut warnings = Warnings::default();
-        while !self.pool.is_stopping() {
-            let is_full = || self.board.should_wait(self.index) && !self.pool.is_stopping();
+        let is_over = || self.pool.is_stopping() || self.is_closed.load(SeqCst);
+        while !is_over() {
+            let is_full = || self.board.should_wait(self.index) && !is_over();
             if is_full() {
                 self.pool.wait_for_end(FULL_TICK, is_full);
                 continue;

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 
 use crate::auth;
-use crate::session::{Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Step};
+use crate::session::{
+    Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Step, Summary,
+};
 use crate::tls;
 
 use super::limits::STALL_TIMEOUT;
@@ -65,6 +67,14 @@ pub enum Tls {
     Implicit(Arc<tls::Context>),
     /// When the session says so (STARTTLS), if ever.
     OnDemand(Option<Arc<tls::Context>>),
+}
+
+/// What administrators see of a session.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    pub peer: Peer,
+    pub opened: Instant,
+    pub summary: Summary,
 }
 
 pub struct Connection {
@@ -201,6 +211,9 @@ impl Connection {
         }
         if flags.contains(Flags::SHUTDOWN) && self.phase == Phase::Securing {
             return Err(Outcome::Closed(Some("shutdown")));
+        }
+        if flags.contains(Flags::KILLED) {
+            self.goodbye = Some(Goodbye::Killed);
         }
         if flags.contains(Flags::SHUTDOWN) {
             self.goodbye = Some(Goodbye::Shutdown);
@@ -431,6 +444,11 @@ impl Connection {
         let _ = write_all_possible(self.transport.stream(), alert);
         self.hang_up();
         Outcome::Closed(Some("TLS failed"))
+    }
+
+    /// What a list of sessions says of this one.
+    pub fn info(&self) -> SessionInfo {
+        SessionInfo { peer: self.peer.clone(), opened: self.opened, summary: self.session.summary() }
     }
 
     /// The close record: one line per session.

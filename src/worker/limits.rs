@@ -39,8 +39,14 @@ pub const WARNING_PAUSE: Duration = Duration::from_secs(10);
 /// How often a full worker looks whether the others are full too (it is woken when its own session ends).
 pub const FULL_TICK: Duration = Duration::from_secs(1);
 
-/// Worker processes at most: one bit each in a word of the interest table.
-pub const MAX_WORKERS: usize = 64;
+/// Worker processes at most: as many as the notify bus has room for.
+pub const MAX_WORKERS: usize = crate::notify::MAX_WORKERS;
 
 /// Descriptors of a worker besides its sessions: listeners, peers' sockets, logs, and open files of the store.
 pub const SPARE_DESCRIPTORS: u64 = 1024;
+
+/// Slots made at once: 200 KiB, so that a small server stays small.
+pub const SLOTS_PER_PIECE: usize = 4096;
+
+/// Sessions of one worker at most, whatever `service.imap.maxsessions` says: its largest value (a million) fits.
+pub const MAX_SLOTS: usize = 256 * SLOTS_PER_PIECE;

@@ -7,7 +7,7 @@
 //!                             the others wait, last in first out
 //! ```
 //!
-//! * [`slot`]: the state machine that keeps a session in one place and loses no event.
+//! * [`slot`], [`slots`]: the state machine that keeps a session in one place and loses no event.
 //! * [`connection`]: one socket and its session; the only caller of [`Session`](crate::session::Session).
 //! * [`transport`]: the socket, plain or with TLS on it.
 //! * [`thread`], [`seat`], [`roster`], [`inbox`]: who polls, who works, who waits.
@@ -25,6 +25,8 @@ mod scoreboard;
 mod scratch;
 mod seat;
 mod slot;
+mod slots;
+mod snapshot;
 mod thread;
 mod timer;
 mod transport;
@@ -32,26 +34,29 @@ mod wheel;
 
 use std::error::Error;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::Poll;
 use thiserror::Error;
 
+use crate::config::Settings;
 use crate::notify::{self, Hub};
 use crate::session::{Protocol, Waker};
 use crate::{sys, tls};
 
-use acceptor::Acceptor;
+use acceptor::{Acceptor, Door};
 use pool::Pool;
 use seat::Seat;
 
 pub use auth_link::AuthLink;
-pub use connection::TimeLimits;
+pub use connection::{SessionInfo, TimeLimits};
 pub use limits::{MAX_WORKERS, SPARE_DESCRIPTORS};
 pub use scoreboard::{Counter, Scoreboard};
+pub use snapshot::{SCOREBOARD, Snapshot, SnapshotError};
 
 /// What a worker is made of; all of it except the auth link comes from the master through `fork`.
 pub struct Parts<'a> {
@@ -59,16 +64,14 @@ pub struct Parts<'a> {
     pub index: usize,
     /// Threads of the pool (`service.imap.maxthreads`).
     pub threads: usize,
-    /// Sessions at most (`service.imap.maxsessions`).
-    pub sessions: usize,
     pub limits: TimeLimits,
     pub listeners: Vec<Listener>,
-    /// For sessions that begin TLS themselves; [`Worker::refresh`] reloads its certificate.
+    /// For sessions that begin TLS themselves.
     pub tls: Option<Arc<tls::Context>>,
     pub board: Arc<Scoreboard>,
     pub notify: notify::Endpoint,
     pub auth: Box<dyn AuthLink>,
-    pub protocol: &'a ProtocolFactory,
+    pub protocol: &'a ProtocolFactory<'a>,
 }
 
 /// A socket that connections come from.
@@ -78,8 +81,16 @@ pub struct Listener {
     pub implicit_tls: Option<Arc<tls::Context>>,
 }
 
+impl Listener {
+    /// Tells it from the others of a server.
+    fn name(&self) -> io::Result<(SocketAddr, bool)> {
+        Ok((self.socket.local_addr()?, self.implicit_tls.is_some()))
+    }
+}
+
 /// Makes the protocol inside a worker; here the store is opened.
-pub type ProtocolFactory = dyn Fn(WorkerContext) -> Result<Arc<dyn Protocol>, Box<dyn Error + Send + Sync>>;
+pub type ProtocolFactory<'a> =
+    dyn Fn(WorkerContext) -> Result<Arc<dyn Protocol>, Box<dyn Error + Send + Sync>> + 'a;
 
 /// What a protocol gets from its worker.
 pub struct WorkerContext {
@@ -98,26 +109,39 @@ pub enum WorkerError {
     Poller(#[source] io::Error),
     #[error("cannot start thread {0}: {1}; lower service.imap.maxthreads or raise the limit of processes")]
     Thread(String, #[source] io::Error),
+    #[error("cannot use a listening socket: {0}; start the server anew")]
+    Listener(#[source] io::Error),
     #[error("cannot start the protocol: {0}")]
     Protocol(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// A running worker.
 pub struct Worker {
+    index: usize,
     pool: Arc<Pool>,
     protocol: Arc<dyn Protocol>,
+    board: Arc<Scoreboard>,
     tls: Option<Arc<tls::Context>>,
+    doors: Vec<Door>,
+}
+
+/// What a refresh changes in a worker.
+pub struct Refreshed<'a> {
+    pub limits: TimeLimits,
+    /// Where to accept from now on; nowhere, when the worker is only to finish its sessions.
+    pub listeners: Vec<Listener>,
+    /// Certificate and key.
+    pub tls: Option<tls::Files>,
+    pub settings: &'a Settings,
 }
 
 impl Worker {
     /// Starts the threads and begins to accept.
     pub fn start(parts: Parts<'_>) -> Result<Self, WorkerError> {
         let poll = Poll::new().map_err(WorkerError::Poller)?;
-        let slots = parts.sessions + parts.listeners.len();
         let pool_parts = pool::Parts {
             index: parts.index,
             threads: parts.threads,
-            slots,
             limits: parts.limits,
             board: Arc::clone(&parts.board),
             auth: parts.auth,
@@ -132,22 +156,44 @@ impl Worker {
         let context = WorkerContext { index: parts.index, hub, waker };
         let protocol = (parts.protocol)(context).map_err(WorkerError::Protocol)?;
 
-        pool.roster.pass_seat(Box::new(Seat::new(poll, slots)));
+        pool.roster.pass_seat(Box::new(Seat::new(poll)));
         for number in 0..parts.threads {
             let pool = Arc::clone(&pool);
             spawn(format!("session {number}"), move || thread::work(pool, number))?;
         }
-        for listener in parts.listeners {
-            let (pool, protocol, board) =
-                (Arc::clone(&pool), Arc::clone(&protocol), Arc::clone(&parts.board));
-            let Listener { socket, implicit_tls } = listener;
-            let starttls = parts.tls.clone();
-            let index = parts.index;
-            let acceptor =
-                Acceptor { pool, protocol, listener: socket, implicit_tls, starttls, board, index };
-            spawn("accept".to_owned(), move || acceptor.work())?;
+        let (board, tls) = (parts.board, parts.tls);
+        let mut worker = Worker { index: parts.index, pool, protocol, board, tls, doors: Vec::new() };
+        worker.listen(parts.listeners)?;
+        Ok(worker)
+    }
+
+    /// Accepts at these sockets, and at no others any more.
+    fn listen(&mut self, listeners: Vec<Listener>) -> Result<(), WorkerError> {
+        let wanted: Vec<_> = listeners.iter().flat_map(Listener::name).collect();
+        let (kept, closed) =
+            std::mem::take(&mut self.doors).into_iter().partition(|door| wanted.contains(&door.name));
+        self.doors = kept;
+        closed.into_iter().for_each(Door::close);
+        for listener in listeners {
+            let name = listener.name().map_err(WorkerError::Listener)?;
+            if !self.doors.iter().any(|door| door.name == name) {
+                self.doors.push(Door::open(name, self.acceptor(listener))?);
+            }
         }
-        Ok(Worker { pool, protocol, tls: parts.tls })
+        Ok(())
+    }
+
+    fn acceptor(&self, listener: Listener) -> Acceptor {
+        Acceptor {
+            pool: Arc::clone(&self.pool),
+            protocol: Arc::clone(&self.protocol),
+            listener: listener.socket,
+            implicit_tls: listener.implicit_tls,
+            starttls: self.tls.clone(),
+            board: Arc::clone(&self.board),
+            index: self.index,
+            is_closed: Arc::default(),
+        }
     }
 
     /// Says goodbye to all sessions and waits until they are gone, at most for `within`. Then lets the protocol
@@ -166,19 +212,57 @@ impl Worker {
         self.protocol.finish();
     }
 
-    /// Takes over options that a refresh can change.
-    pub fn refresh(&self) {
-        self.protocol.refresh();
-        if let Some(tls) = &self.tls {
-            tls.refresh();
+    /// Takes over what a refresh has changed. Sessions go on.
+    ///
+    /// # Errors
+    /// When a new socket gets no thread; the others do.
+    pub fn refresh(&mut self, refreshed: Refreshed<'_>) -> Result<(), WorkerError> {
+        self.pool.set_limits(refreshed.limits);
+        if let (Some(context), Some(files)) = (&self.tls, refreshed.tls)
+            && let Err(error) = context.reload(files)
+        {
+            log::error!(error:% = error; "cannot reload the certificate, the old one stays in use");
         }
+        self.protocol.refresh(refreshed.settings);
+        self.listen(refreshed.listeners)
+    }
+
+    /// Whether there is a session.
+    pub fn is_in_use(&self) -> bool {
+        self.pool.sessions() > 0
+    }
+
+    /// Waits until a session has ended, at most for `limit`.
+    pub fn wait_for_end(&self, limit: Duration) {
+        self.pool.wait_for_end(limit, || self.is_in_use());
+    }
+
+    /// Lists and ends sessions, from any thread.
+    pub fn registry(&self) -> Registry {
+        Registry(Arc::clone(&self.pool))
+    }
+}
+
+/// The sessions of a worker, for administrators.
+#[derive(Clone)]
+pub struct Registry(Arc<Pool>);
+
+impl Registry {
+    /// Calls `visit` with each session. Holds up a session only while it is visited.
+    pub fn visit(&self, visit: impl FnMut(SessionInfo)) {
+        self.0.visit(visit);
+    }
+
+    /// Ends the sessions of a user with a goodbye; how many there were.
+    pub fn kill(&self, user: &str) -> usize {
+        self.0.kill(user)
     }
 }
 
 /// Exit code of a worker that has lost a thread.
 const EXIT_PANICKED: i32 = 101;
 
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), WorkerError> {
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, WorkerError> {
     let builder = std::thread::Builder::new().name(name.clone()).stack_size(limits::THREAD_STACK);
     // A panic in a session is caught where it runs. One that gets here has left the pool without a thread, perhaps
     // without the seat: the process must not go on.
@@ -187,5 +271,5 @@ fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Worke
             sys::exit_now(EXIT_PANICKED);
         }
     };
-    builder.spawn(work).map(drop).map_err(|error| WorkerError::Thread(name, error))
+    builder.spawn(work).map_err(|error| WorkerError::Thread(name, error))
 }

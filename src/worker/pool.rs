@@ -1,7 +1,7 @@
 //! What the threads of a worker share: the slots, the inbox of the poller, the connection to the auth process.
 //!
-//! Locks: a slot's connection is locked by the one thread that the slot's state lets run it, so that lock hardly
-//! ever waits; under it, the session takes the locks of other rooms, and the worker those of the answers and the
+//! Locks: a slot's connection is locked by the one thread that the slot's state lets run it (and, for a moment, by
+//! whoever lists the sessions), so that lock hardly ever waits; under it, the session takes the locks of other rooms, and the worker those of the answers and the
 //! inbox. Under all the others here no further lock is taken.
 
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as Event};
 
@@ -21,13 +22,13 @@ use crate::notify::Hub;
 use crate::session::{Peer, Protocol, Token, Wake};
 
 use super::auth_link::AuthLink;
-use super::connection::{Connection, Outcome, TimeLimits, Tls};
+use super::connection::{Connection, Outcome, SessionInfo, TimeLimits, Tls};
 use super::inbox::Inbox;
 use super::roster::Roster;
 use super::scoreboard::{Counter, Scoreboard};
 use super::scratch::Scratch;
-use super::slot::{Flags, SlotState};
-use super::timer::Timer;
+use super::slot::Flags;
+use super::slots::{Slot, Slots};
 use super::wheel::Tick;
 
 /// Names of what the poller watches besides sessions, whose names are `generation << 32 | slot`.
@@ -35,15 +36,8 @@ pub const WAKER: Event = Event(usize::MAX);
 pub const NOTIFY: Event = Event(usize::MAX - 1);
 pub const AUTH: Event = Event(usize::MAX - 2);
 
-pub struct Slot {
-    pub state: SlotState,
-    pub timer: Timer,
-    connection: Mutex<Option<Box<Connection>>>,
-}
-
 pub struct Pool {
-    slots: Box<[Slot]>,
-    free: Mutex<Vec<u32>>,
+    slots: Slots,
     pub inbox: Inbox,
     pub roster: Roster,
     registry: Registry,
@@ -53,7 +47,7 @@ pub struct Pool {
     hub: OnceLock<Arc<Hub>>,
     board: Arc<Scoreboard>,
     index: usize,
-    limits: TimeLimits,
+    limits: ArcSwap<TimeLimits>,
     started: Instant,
     is_stopping: AtomicBool,
     /// Signalled when a session ends, for acceptors and for `stop`; only if somebody waits.
@@ -66,8 +60,6 @@ pub struct Pool {
 pub struct Parts {
     pub index: usize,
     pub threads: usize,
-    /// Slots: the session limit and one more per listener (see [`Scoreboard::admit`]).
-    pub slots: usize,
     pub limits: TimeLimits,
     pub board: Arc<Scoreboard>,
     pub auth: Box<dyn AuthLink>,
@@ -84,10 +76,8 @@ pub enum Turn {
 
 impl Pool {
     pub fn new(parts: Parts, registry: Registry, waker: mio::Waker) -> Self {
-        let slot = || Slot { state: SlotState::new(), timer: Timer::new(), connection: Mutex::default() };
         Pool {
-            slots: std::iter::repeat_with(slot).take(parts.slots).collect(),
-            free: Mutex::new((0..parts.slots as u32).rev().collect()),
+            slots: Slots::new(),
             inbox: Inbox::new(waker),
             roster: Roster::new(parts.threads),
             registry,
@@ -97,7 +87,7 @@ impl Pool {
             hub: OnceLock::new(),
             board: parts.board,
             index: parts.index,
-            limits: parts.limits,
+            limits: ArcSwap::from_pointee(parts.limits),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
             ended: Condvar::new(),
@@ -118,7 +108,7 @@ impl Pool {
     }
 
     pub fn slot(&self, index: u32) -> Option<&Slot> {
-        self.slots.get(index as usize)
+        self.slots.slot(index)
     }
 
     pub fn tick_of(&self, now: Instant) -> Tick {
@@ -134,13 +124,12 @@ impl Pool {
 
     /// Takes a connection in that the scoreboard has admitted.
     pub fn admit(&self, stream: TcpStream, remote: SocketAddr, tls: Tls, protocol: &dyn Protocol) {
-        let index = hold(&self.free).pop();
-        let Some((index, slot)) = index.and_then(|index| Some((index, self.slot(index)?))) else {
+        let Some((index, slot)) = self.slots.take() else {
             return self.board.leave(self.index);
         };
         if let Err(error) = self.occupy(index, slot, (stream, remote, tls), protocol) {
             log::warn!(peer:% = remote, error:% = error; "connection dropped");
-            hold(&slot.connection).take();
+            slot.connection().take();
             self.release(index, slot);
         }
     }
@@ -159,7 +148,7 @@ impl Pool {
             .map_err(|_| io::Error::other("the protocol panicked"))?;
         let stream = mio::net::TcpStream::from_std(stream);
         let connection = Connection::new(stream, session, peer, tls, Instant::now())?;
-        let mut place = hold(&slot.connection);
+        let mut place = slot.connection();
         let connection = place.insert(Box::new(connection));
         slot.state.occupy();
         let event = Event(number(token) as usize);
@@ -199,17 +188,18 @@ impl Pool {
     }
 
     fn turn(&self, index: u32, slot: &Slot, flags: Flags, now: Instant, scratch: &mut Scratch) -> Outcome {
-        let mut place = hold(&slot.connection);
+        let mut place = slot.connection();
         let Some(connection) = place.as_mut() else { return Outcome::Park };
         let reply =
             flags.contains(Flags::AUTH).then(|| hold(&self.answers).remove(&token(index, slot))).flatten();
-        let run = AssertUnwindSafe(|| connection.run(flags, reply, now, self.limits, scratch));
+        let limits = **self.limits.load();
+        let run = AssertUnwindSafe(|| connection.run(flags, reply, now, limits, scratch));
         let outcome = catch_unwind(run).unwrap_or_else(|_| {
             self.board.increment(self.index, Counter::Panics);
             Outcome::Closed(Some("internal error"))
         });
         if matches!(outcome, Outcome::Park | Outcome::Ask(_)) {
-            let deadline = connection.deadline(self.limits);
+            let deadline = connection.deadline(limits);
             if slot.timer.set(self.tick_of(deadline).saturating_add(1)) {
                 self.inbox.push_deadline(index);
             }
@@ -221,7 +211,7 @@ impl Pool {
 
     /// Drops the connection; the socket leaves the poller by being closed.
     fn close(&self, index: u32, slot: &Slot, reason: Option<&'static str>, now: Instant) {
-        let connection = hold(&slot.connection).take();
+        let connection = slot.connection().take();
         let was_waiting = connection.as_ref().is_some_and(|connection| connection.is_authenticating());
         let token = token(index, slot);
         // The session's own code runs here; a panic in it must not cost the slot.
@@ -239,7 +229,7 @@ impl Pool {
     fn release(&self, index: u32, slot: &Slot) {
         slot.timer.clear();
         slot.state.vacate();
-        hold(&self.free).push(index);
+        self.slots.give_back(index);
         self.board.leave(self.index);
         if self.ended_waiters.load(SeqCst) > 0 {
             let _guard = hold(&self.ended_lock);
@@ -268,9 +258,46 @@ impl Pool {
     /// Tells every session to say goodbye; new ones are told at once.
     pub fn stop(&self) {
         self.is_stopping.store(true, SeqCst);
-        let told =
-            |(index, slot): (usize, &Slot)| slot.state.notify_any(Flags::SHUTDOWN).then_some(index as u32);
-        self.inbox.push_all(self.slots.iter().enumerate().filter_map(told));
+        self.tell_all(Flags::SHUTDOWN);
+    }
+
+    fn tell_all(&self, news: Flags) {
+        let told = |(index, slot): (u32, &Slot)| slot.state.notify_any(news).then_some(index);
+        self.inbox.push_all(self.slots.iter().filter_map(told));
+    }
+
+    /// Other time limits hold from now on, also for the sessions that wait: each has its deadline set anew.
+    pub fn set_limits(&self, limits: TimeLimits) {
+        self.limits.store(Arc::new(limits));
+        self.tell_all(Flags::TIMER);
+    }
+
+    // --- for administrators ---------------------------------------------------------------------------------
+
+    /// Calls `visit` with each session. Holds up a session only while it is visited.
+    pub fn visit(&self, mut visit: impl FnMut(SessionInfo)) {
+        for (_, slot) in self.slots.iter() {
+            let info = slot.connection().as_ref().map(|connection| connection.info());
+            info.into_iter().for_each(&mut visit);
+        }
+    }
+
+    /// Ends the sessions of a user with a goodbye; how many there were.
+    pub fn kill(&self, user: &str) -> usize {
+        let is_meant = |slot: &Slot| {
+            let place = slot.connection();
+            place.as_ref().is_some_and(|connection| connection.info().summary.user.as_deref() == Some(user))
+        };
+        let mut count = 0;
+        for (index, slot) in self.slots.iter() {
+            // The generation first: should the slot change hands meanwhile, the next holder hears nothing.
+            let token = token(index, slot);
+            if is_meant(slot) {
+                count += 1;
+                self.notify(token, Flags::KILLED);
+            }
+        }
+        count
     }
 
     // --- the auth process -----------------------------------------------------------------------------------

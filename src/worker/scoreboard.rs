@@ -1,10 +1,21 @@
 //! What the processes know of each other: counters in memory that the master shares with its children.
+//!
+//! A server keeps them in a file of `data/proc`, so that commands can read them ([`Snapshot`](super::Snapshot)):
+//!
+//! ```text
+//! words 0..16    MAGIC, master's pid, its start, workers wanted, rows ever used, sessions per worker
+//! words 16..     a row of 16 words per worker, MAX_WORKERS of them: see Counter
+//! ```
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
+
+use super::limits::MAX_WORKERS;
 
 use crate::sys::SharedWords;
 
@@ -36,27 +47,77 @@ pub enum Counter {
 }
 
 /// Words per worker: two cache lines, so that workers do not disturb each other.
-const STRIDE: usize = 16;
+pub(super) const STRIDE: usize = 16;
+
+/// Words before the first row.
+pub(super) const HEADER: usize = 16;
+
+/// Words of a board.
+pub(super) const WORDS: usize = HEADER + MAX_WORKERS * STRIDE;
+
+/// The first word; its last digit is the version of the layout.
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"HELIOSB1");
+
+/// The words of the header.
+#[derive(Clone, Copy)]
+pub(super) enum Head {
+    Magic,
+    /// The master.
+    Pid,
+    /// When the master started, seconds since 1970.
+    StartTime,
+    /// `service.imap.numprocesses`.
+    Workers,
+    /// Rows that were ever used: workers above the wanted number may still finish their sessions.
+    Rows,
+    /// `service.imap.maxsessions`.
+    SessionsPerWorker,
+}
 
 /// One row of counters per worker.
 pub struct Scoreboard {
     words: SharedWords,
-    sessions_per_worker: u64,
 }
 
 impl Scoreboard {
-    /// A board for workers `0..workers`, each with room for `sessions_per_worker` sessions.
+    /// A board for workers `0..workers`, each with room for `sessions_per_worker` sessions, without a file.
     pub fn new(workers: usize, sessions_per_worker: usize) -> Result<Self, Errno> {
-        let words = SharedWords::new(workers * STRIDE)?;
-        Ok(Scoreboard { words, sessions_per_worker: sessions_per_worker as u64 })
+        Ok(Scoreboard::on(SharedWords::new(WORDS)?, workers, sessions_per_worker))
     }
 
-    fn workers(&self) -> usize {
-        self.words.len() / STRIDE
+    /// A board in a new file, which replaces an old one.
+    pub fn create(path: &Path, workers: usize, sessions_per_worker: usize) -> io::Result<Self> {
+        Ok(Scoreboard::on(SharedWords::create(path, WORDS)?, workers, sessions_per_worker))
+    }
+
+    fn on(words: SharedWords, workers: usize, sessions_per_worker: usize) -> Self {
+        let board = Scoreboard { words };
+        board.head(Head::Pid).store(u64::from(std::process::id()), SeqCst);
+        board.head(Head::StartTime).store(unix_seconds(), SeqCst);
+        board.resize(workers, sessions_per_worker);
+        board.head(Head::Magic).store(MAGIC, SeqCst);
+        board
+    }
+
+    /// From now on there is room in `workers` workers, for so many sessions each. Workers that are not wanted any
+    /// more keep their rows, and what they have counts.
+    pub fn resize(&self, workers: usize, sessions_per_worker: usize) {
+        let workers = workers.min(MAX_WORKERS) as u64;
+        self.head(Head::Rows).fetch_max(workers, SeqCst);
+        self.head(Head::Workers).store(workers, SeqCst);
+        self.head(Head::SessionsPerWorker).store(sessions_per_worker as u64, SeqCst);
+    }
+
+    fn head(&self, word: Head) -> &AtomicU64 {
+        &self.words[word as usize]
+    }
+
+    fn rows(&self) -> usize {
+        self.head(Head::Rows).load(SeqCst) as usize
     }
 
     fn word(&self, worker: usize, counter: Counter) -> &AtomicU64 {
-        &self.words[worker * STRIDE + counter as usize]
+        &self.words[HEADER + worker * STRIDE + counter as usize]
     }
 
     pub fn value(&self, worker: usize, counter: Counter) -> u64 {
@@ -65,7 +126,7 @@ impl Scoreboard {
 
     /// The sum over all workers.
     pub fn total(&self, counter: Counter) -> u64 {
-        (0..self.workers()).map(|worker| self.value(worker, counter)).sum()
+        (0..self.rows()).map(|worker| self.value(worker, counter)).sum()
     }
 
     pub fn increment(&self, worker: usize, counter: Counter) {
@@ -75,6 +136,7 @@ impl Scoreboard {
     /// A worker is up, with no session.
     pub fn start(&self, worker: usize, pid: u32) {
         self.word(worker, Counter::Sessions).store(0, SeqCst);
+        self.word(worker, Counter::GivenUp).store(0, SeqCst);
         self.word(worker, Counter::StartTime).store(unix_seconds(), SeqCst);
         self.word(worker, Counter::Pid).store(u64::from(pid), SeqCst);
     }
@@ -114,14 +176,16 @@ impl Scoreboard {
 
     /// Whether this worker should leave new connections to the others: it is full, and not all others are.
     pub fn should_wait(&self, worker: usize) -> bool {
-        self.value(worker, Counter::Sessions) >= self.sessions_per_worker
+        self.value(worker, Counter::Sessions) >= self.head(Head::SessionsPerWorker).load(SeqCst)
             && self.total(Counter::Sessions) < self.capacity()
     }
 
-    /// Room for sessions in all workers, also in those that are about to start: their clients wait in the
-    /// socket's backlog for a moment, which is better than to be turned away.
+    /// Room for sessions in all workers that are wanted, also in those that are about to start: their clients wait
+    /// in the socket's backlog for a moment, which is better than to be turned away.
     fn capacity(&self) -> u64 {
-        (self.workers() as u64 - self.total(Counter::GivenUp)) * self.sessions_per_worker
+        let workers = self.head(Head::Workers).load(SeqCst);
+        let given_up: u64 = (0..workers as usize).map(|worker| self.value(worker, Counter::GivenUp)).sum();
+        workers.saturating_sub(given_up) * self.head(Head::SessionsPerWorker).load(SeqCst)
     }
 }
 
@@ -164,5 +228,16 @@ mod tests {
         board.clear(1);
         board.give_up(1);
         assert!(!board.should_wait(0) && !board.admit(0), "what stays down serves nobody");
+    }
+
+    #[test]
+    fn fewer_workers_mean_less_room() {
+        let board = Scoreboard::new(2, 1).unwrap();
+        assert!(board.admit(0) && board.admit(1));
+        board.resize(1, 1);
+        board.leave(0);
+        assert!(!board.admit(0), "the other one's session still counts");
+        board.resize(2, 2);
+        assert!(board.admit(0) && board.admit(1) && board.admit(1) && !board.admit(1));
     }
 }

@@ -27,11 +27,11 @@ pub struct Seat {
 }
 
 impl Seat {
-    pub fn new(poll: Poll, slots: usize) -> Self {
+    pub fn new(poll: Poll) -> Self {
         Seat {
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
-            wheel: Wheel::new(slots),
+            wheel: Wheel::new(),
             next_due: None,
             last_expiry: Instant::now(),
             ready: VecDeque::new(),

@@ -40,6 +40,8 @@ impl Flags {
     pub const SHUTDOWN: Flags = Flags(1 << 6);
     /// The session has more to do (it yielded).
     pub const RESUME: Flags = Flags(1 << 7);
+    /// An administrator ends the session.
+    pub const KILLED: Flags = Flags(1 << 8);
 
     pub fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

@@ -1,4 +1,5 @@
-//! A hashed timer wheel: one entry per slot, whole seconds, no allocation after the start.
+//! A hashed timer wheel: one entry per slot, whole seconds, no allocation but for the first session of a
+//! slot.
 //!
 //! Arming is O(1). Activity of a session never touches the wheel: when an entry comes up, its owner is asked for
 //! the deadline that holds now, and the entry goes back if that is later. The wheel says when the next entry may
@@ -36,20 +37,20 @@ pub struct Wheel {
     armed: usize,
 }
 
+const UNARMED: Entry = Entry { next: NIL, previous: NIL, bucket: NIL };
+
 impl Wheel {
-    /// A wheel for slots `0..capacity` that starts at tick 0.
-    pub fn new(capacity: usize) -> Self {
-        Wheel {
-            heads: vec![NIL; WHEEL_BUCKETS as usize],
-            entries: vec![Entry { next: NIL, previous: NIL, bucket: NIL }; capacity],
-            cursor: 0,
-            armed: 0,
-        }
+    /// A wheel that starts at tick 0.
+    pub fn new() -> Self {
+        Wheel { heads: vec![NIL; WHEEL_BUCKETS as usize], entries: Vec::new(), cursor: 0, armed: 0 }
     }
 
     /// Sets the slot's entry to come up at `at` (at once when that is past), wherever it was before. A tick
     /// beyond the wheel's horizon comes up early: its owner then says the true one again.
     pub fn arm(&mut self, slot: u32, at: Tick) {
+        if self.entries.len() <= slot as usize {
+            self.entries.resize(slot as usize + 1, UNARMED);
+        }
         self.disarm(slot);
         let horizon = self.cursor.saturating_add(WHEEL_BUCKETS - 1);
         let bucket = at.clamp(self.cursor, horizon) % WHEEL_BUCKETS;
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn fires_in_order_and_once() {
-        let mut wheel = Wheel::new(4);
+        let mut wheel = Wheel::new();
         assert_eq!(wheel.next(), None);
         for (slot, at) in [(0, 60), (1, 5), (2, 60), (3, 7)] {
             wheel.arm(slot, at);
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn activity_postpones_without_touching_the_wheel() {
-        let mut wheel = Wheel::new(1);
+        let mut wheel = Wheel::new();
         wheel.arm(0, 10);
         wheel.advance(10, |_| Due::At(25));
         assert_eq!(wheel.next(), Some(25));
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn arming_again_moves_the_entry() {
-        let mut wheel = Wheel::new(3);
+        let mut wheel = Wheel::new();
         for slot in 0..3 {
             wheel.arm(slot, 50);
         }
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn beyond_the_horizon_is_asked_early() {
-        let mut wheel = Wheel::new(1);
+        let mut wheel = Wheel::new();
         let far = 3 * WHEEL_BUCKETS + 17;
         wheel.arm(0, far);
         let mut asked = 0;
@@ -188,7 +189,7 @@ mod tests {
     /// A long sleep visits each bucket once, not each second.
     #[test]
     fn catches_up_after_a_long_sleep() {
-        let mut wheel = Wheel::new(2);
+        let mut wheel = Wheel::new();
         wheel.arm(0, 1);
         wheel.arm(1, WHEEL_BUCKETS - 1);
         assert_eq!(fired(&mut wheel, u32::MAX - 1), [0, 1]);
@@ -197,7 +198,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn agrees_with_a_map(steps in proptest::collection::vec((0u32..8, 0u32..6000, 0u32..500), 1..80)) {
-            let mut wheel = Wheel::new(8);
+            let mut wheel = Wheel::new();
             let mut model = std::collections::BTreeMap::new();
             let mut now = 0;
             for (slot, delay, pause) in steps {

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heliograph::master::{self, Listen, Plan};
+use heliograph::config::Settings;
+use heliograph::master::{self, Listen, Plan, Tunables};
 use heliograph::worker::TimeLimits;
 
 #[path = "mod.rs"]
@@ -39,24 +40,34 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let plan = Plan {
         base: proc_dir.clone(),
         proc_dir,
-        listeners: vec![Listen {
-            address: ([127, 0, 0, 1], option("port", 0) as u16).into(),
-            tls: false,
-            option: "service.imap.port",
-        }],
         tls: None,
-        workers: option("workers", 2) as usize,
         threads: option("threads", 250) as usize,
-        sessions: option("sessions", 4000) as usize,
-        limits: TimeLimits {
-            login: Duration::from_secs(option("login", 3600)),
-            idle: Duration::from_secs(option("idle", 3600)),
+        start: Tunables {
+            listeners: vec![Listen {
+                address: ([127, 0, 0, 1], option("port", 0) as u16).into(),
+                tls: false,
+                option: "service.imap.port",
+                is_optional: false,
+            }],
+            workers: option("workers", 2) as usize,
+            sessions: option("sessions", 4000) as usize,
+            limits: TimeLimits {
+                login: Duration::from_secs(option("login", 3600)),
+                idle: Duration::from_secs(option("idle", 3600)),
+            },
+            tls: None,
+            autorestart: true,
+            autorestart_window: Duration::from_secs(600),
+            stopped: Vec::new(),
+            settings: Arc::new(Settings::defaults()),
+            text: Vec::new(),
         },
-        autorestart: true,
-        autorestart_window: Duration::from_secs(600),
-        protocol: Box::new(|context| Ok(Arc::new(echo::Echo { hub: context.hub }))),
+        reread: Box::new(|now| Ok(now.clone())),
+        interpret: Box::new(|_| Err("an echo needs no configuration".into())),
+        adopt: Box::new(|_| ()),
+        protocol: Box::new(|context, _| Ok(Arc::new(echo::Echo { hub: context.hub }))),
         auth_link: Box::new(|_| Box::new(echo::auth::FakeAuth::new())),
-        auth: Arc::new(|listener| {
+        auth: Arc::new(|listener, _| {
             listener.accept()?;
             Ok(())
         }),

@@ -11,7 +11,7 @@ pub static OPTIONS: &[Definition] = &[
         Boolean,
         "yes",
         "",
-        Restart,
+        Enough,
         "Serve IMAP on the plain port, service.imap.port.",
     ),
     row(
@@ -19,7 +19,7 @@ pub static OPTIONS: &[Definition] = &[
         Port,
         "143",
         "",
-        Restart,
+        Enough,
         "Port for IMAP. 0 lets the system choose; data/proc/listeners then says which.",
     ),
     row(
@@ -27,10 +27,10 @@ pub static OPTIONS: &[Definition] = &[
         Boolean,
         "",
         "",
-        Restart,
+        Enough,
         "Serve IMAP over TLS on service.imap.sslport. Not set: yes when a certificate is configured; set to yes, it works with a self-signed one, too.",
     ),
-    row("service.imap.sslport", Port, "993", "", Restart, "Port for IMAP over TLS."),
+    row("service.imap.sslport", Port, "993", "", Enough, "Port for IMAP over TLS."),
     row(
         "service.imap.sslusessl",
         Boolean,
@@ -68,7 +68,7 @@ pub static OPTIONS: &[Definition] = &[
         Integer { min: 1, max: 64 },
         "1",
         "processes",
-        Restart,
+        Enough,
         "Worker processes. Rule of thumb: one per processor, up to about 4.",
     ),
     row(
@@ -76,7 +76,7 @@ pub static OPTIONS: &[Definition] = &[
         Integer { min: 1, max: 1000000 },
         "4000",
         "connections",
-        Restart,
+        Enough,
         "Connections per worker process. When all workers are full, a new client is refused.",
     ),
     row(
@@ -130,7 +130,7 @@ pub static OPTIONS: &[Definition] = &[
         Enough,
         "Connections per client address, by realm: `IP|MASK:NUMBER,…`. The first realm that matches counts; end with a catch-all such as 0.0.0.0|0:20.",
     ),
-    row("service.listenaddr", Addresses, "", "", Restart, "Addresses to listen on. Not set: all."),
+    row("service.listenaddr", Addresses, "", "", Enough, "Addresses to listen on. Not set: all."),
     row(
         "local.imap.immediateflagupdate",
         Boolean,

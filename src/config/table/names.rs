@@ -11,7 +11,7 @@ pub static OPTIONS: &[Definition] = &[
         Integer { min: 0, max: 10000000 },
         "10000",
         "entries",
-        Restart,
+        Enough,
         "Logins that the authentication cache keeps; 0 switches it off.",
     ),
     row(
@@ -19,7 +19,7 @@ pub static OPTIONS: &[Definition] = &[
         Integer { min: 0, max: 86400 },
         "900",
         "seconds",
-        Restart,
+        Enough,
         "How long the authentication cache keeps a login. A changed password takes effect at once all the same.",
     ),
     row(

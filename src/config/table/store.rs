@@ -44,7 +44,7 @@ pub static OPTIONS: &[Definition] = &[
         Text,
         "",
         "",
-        Restart,
+        Enough,
         "Users who administer the store, separated by blanks. They may log in as another user (SASL PLAIN with an authorization identity).",
     ),
     row(

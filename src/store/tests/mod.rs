@@ -189,7 +189,7 @@ fn a_large_message_goes_to_a_file_while_it_arrives() {
 #[test]
 fn an_upload_beyond_the_limit_is_refused() {
     let place = Place::new();
-    let user = place.open_with(|options| options.max_message = 100).user(&ada()).unwrap();
+    let user = place.open_with(|options| options.tuning.max_message = 100).user(&ada()).unwrap();
     let mut upload = user.upload();
     upload.write(&[b'x'; 100]).unwrap();
     assert!(matches!(upload.write(b"x"), Err(Error::Refused(Refusal::TooBig))));

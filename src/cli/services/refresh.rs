@@ -1,0 +1,55 @@
+//! `refresh`: has a running server take up the changed configuration.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sys::signal::{Signal, kill};
+
+use super::{Server, Service, in_order, list, wait_for};
+use crate::cli::base::Place;
+use crate::config::Config;
+use crate::master::Status;
+
+/// How long the master may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Has the running services take up the changed configuration. No session is disturbed.
+///
+/// Options that need more than a refresh are named in the log; configutil -m lists them.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The services to refresh; none given: all that run.
+    #[arg(value_enum)]
+    services: Vec<Service>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the configuration is wrong, nothing runs, or the server refuses.
+pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result<()> {
+    let base = place.open()?;
+    Config::load(&base)?.settings()?;
+    let server = Server::new(&base);
+    let Some(master) = server.master()? else {
+        bail!("no server is running on {}: start-msg starts it", base.root().display());
+    };
+    let before = server.status()?.refreshes;
+    kill(master, Signal::SIGHUP).context("cannot signal the watcher")?;
+    let status = wait_for(ANSWER, || Ok(Some(server.status()?).filter(|it| it.refreshes != before)))?;
+    match status {
+        Some(Status { refusal: Some(reason), .. }) => bail!("refused, all stays as it was: {reason}"),
+        None => bail!("the watcher ({master}) does not answer"),
+        Some(status) => {
+            for service in in_order(&arguments.services, Service::ALL.into_iter()) {
+                let pids = server.pids(service, &status);
+                if !pids.is_empty() {
+                    writeln!(out, "Refreshing {} server {}", service.name(), list(&pids))?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
