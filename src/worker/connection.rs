@@ -486,3 +486,7 @@ fn write_all_possible(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize>
     }
     Ok(sent)
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

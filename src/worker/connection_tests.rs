@@ -1,0 +1,134 @@
+//! Time limits of a connection, with the time passed in.
+
+use std::net::{TcpListener, TcpStream as Client};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use super::*;
+use crate::session::Summary;
+
+const LIMITS: TimeLimits = TimeLimits { login: Duration::from_secs(60), idle: Duration::from_secs(30 * 60) };
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Waits for input, or, as in IDLE, for news; says goodbye with its reason.
+struct Waiting {
+    is_authenticated: bool,
+}
+
+impl Session for Waiting {
+    fn open(&mut self, io: &mut Io<'_>) -> Step {
+        io.output.extend_from_slice(b"hello\n");
+        Step::Read
+    }
+
+    fn step(&mut self, io: &mut Io<'_>) -> Step {
+        io.consume(io.input().len());
+        Step::Read
+    }
+
+    fn event(&mut self, event: Event, io: &mut Io<'_>) -> Step {
+        match event {
+            Event::Goodbye(why) => {
+                io.output.extend_from_slice(format!("{why:?}\n").as_bytes());
+                Step::Close
+            }
+            _ => {
+                io.output.extend_from_slice(b"news\n");
+                Step::Read
+            }
+        }
+    }
+
+    fn is_authenticated(&self) -> bool {
+        self.is_authenticated
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::default()
+    }
+}
+
+struct Scene {
+    connection: Connection,
+    scratch: Scratch,
+    client: Client,
+    start: Instant,
+}
+
+impl Scene {
+    fn new(is_authenticated: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, remote) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let peer = Peer { remote, local: stream.local_addr().unwrap() };
+        let (session, start) = (Box::new(Waiting { is_authenticated }), Instant::now());
+        let stream = TcpStream::from_std(stream);
+        let connection = Connection::new(stream, session, peer, Tls::OnDemand(None), start).unwrap();
+        let mut scene = Scene { connection, scratch: Scratch::new(), client, start };
+        assert!(matches!(scene.run(Flags::WRITABLE, Duration::ZERO), Outcome::Park));
+        scene
+    }
+
+    fn run(&mut self, flags: Flags, after: Duration) -> Outcome {
+        self.connection.run(flags, None, self.start + after, LIMITS, &mut self.scratch)
+    }
+
+    /// The last line that the client was sent.
+    fn last_words(mut self) -> String {
+        drop(self.connection);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut self.client, &mut text).unwrap();
+        text.lines().last().unwrap_or("").to_owned()
+    }
+}
+
+#[test]
+fn an_idle_session_ends_at_its_time_and_not_before() {
+    let mut scene = Scene::new(true);
+    assert_eq!(scene.connection.deadline(LIMITS), scene.start + LIMITS.idle);
+    assert!(matches!(scene.run(Flags::TIMER, LIMITS.idle - SECOND), Outcome::Park));
+    assert!(matches!(scene.run(Flags::TIMER, LIMITS.idle), Outcome::Closed(None)));
+    assert_eq!(scene.last_words(), "Idle");
+}
+
+/// In IDLE a session only hears: what it is told does not keep it alive, RFC 9051 §5.4 counts what the client does.
+#[test]
+fn news_do_not_count_as_activity() {
+    let mut scene = Scene::new(true);
+    for minutes in (5..30).step_by(5) {
+        let outcome = scene.run(Flags::CHANGED, minutes * 60 * SECOND);
+        assert!(matches!(outcome, Outcome::Park), "after {minutes} minutes");
+    }
+    assert!(matches!(scene.run(Flags::TIMER, LIMITS.idle), Outcome::Closed(None)));
+    assert_eq!(scene.last_words(), "Idle");
+}
+
+#[test]
+fn input_counts_as_activity() {
+    let mut scene = Scene::new(true);
+    std::io::Write::write_all(&mut scene.client, b"noop\n").unwrap();
+    assert!(matches!(scene.run(Flags::READABLE, 20 * 60 * SECOND), Outcome::Park));
+    assert!(matches!(scene.run(Flags::TIMER, LIMITS.idle), Outcome::Park));
+    assert_eq!(scene.connection.deadline(LIMITS), scene.start + 20 * 60 * SECOND + LIMITS.idle);
+}
+
+#[test]
+fn a_stranger_has_less_time_whatever_it_says() {
+    let mut scene = Scene::new(false);
+    std::io::Write::write_all(&mut scene.client, b"noop\n").unwrap();
+    assert!(matches!(scene.run(Flags::READABLE, 50 * SECOND), Outcome::Park));
+    assert!(matches!(scene.run(Flags::TIMER, LIMITS.login), Outcome::Closed(None)));
+    assert_eq!(scene.last_words(), "LoginTimeout");
+}
+
+#[test]
+fn a_shorter_limit_holds_for_who_waits_already() {
+    let mut scene = Scene::new(true);
+    let shorter = TimeLimits { idle: 10 * 60 * SECOND, ..LIMITS };
+    let now = scene.start + 11 * 60 * SECOND;
+    let outcome = scene.connection.run(Flags::TIMER, None, now, shorter, &mut scene.scratch);
+    assert!(matches!(outcome, Outcome::Closed(None)));
+    assert_eq!(scene.last_words(), "Idle");
+}
