@@ -32,7 +32,7 @@ impl Base {
         let port = format!("service.imap.port={}", address.port());
         let sets = ["--set", &port, "--set", "service.listenaddr=127.0.0.1"];
         let dir = base.dir();
-        let more = ["--set", "service.imap.numprocesses=2", path(&dir)];
+        let more = ["--set", "service.imap.numprocesses=2", "--set", "local.ens.port=0", path(&dir)];
         heliograph(&[&["init"], &sets[..], &more].concat());
         let users = base.directory.path().join("users");
         fs::write(&users, "ada:{PLAIN}secret\n").expect("write the list of users");
@@ -85,7 +85,7 @@ fn all_services_start_and_stop_in_order() {
     let base = Base::new();
     let started = base.call("start-msg", &[]).succeeds();
     let words: Vec<&str> = started.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(words, ["watcher", "store", "store", "imap"], "{started}");
+    assert_eq!(words, ["watcher", "ens", "store", "store", "imap"], "{started}");
     assert!(started.contains("checking store server status ...... ready"));
     let workers = pids(&started, "Starting imap server .... ");
     assert_eq!(workers.len(), 2);

@@ -158,6 +158,7 @@ fn start_worker(
     let notify = shared.bus.endpoint(index).ok_or("no notify socket for this worker")?;
     let settings = &shared.tunables.settings;
     let desk = Desk::bind(&plan.proc_dir, index)?;
+    confine(Role::Worker(index), plan);
     shared.board.start(index, Pid::this().as_raw().unsigned_abs());
     let worker = Worker::start(worker::Parts {
         index,
@@ -193,6 +194,7 @@ fn refresh_worker(
 }
 
 fn live_as_auth(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
+    confine(Role::Auth, plan);
     let settings = Arc::new(ArcSwap::new(Arc::clone(&shared.tunables.settings)));
     let (serve, current) = (Arc::clone(&plan.auth), Arc::clone(&settings));
     match shared.auth_socket.listener.try_clone() {
@@ -245,6 +247,24 @@ fn live_as_service(
         }
     }
     0
+}
+
+/// Gives up all paths that the role does not need, before the first thread. A kernel that cannot do this is no reason
+/// not to serve.
+fn confine(role: Role, plan: &Plan) {
+    let reach = plan.reach.as_ref().and_then(|reach| match role {
+        Role::Auth => Some(&reach.auth),
+        Role::Worker(_) => Some(&reach.worker),
+        // Its access rules may name hosts, which are looked up in many ways.
+        Role::Enpd => None,
+    });
+    let Some(reach) = reach else { return };
+    match sys::confine_to(reach) {
+        Ok(confinement) => {
+            log::info!(role = role.name().as_str(), landlock = confinement.as_str(); "confined")
+        }
+        Err(error) => log::warn!(role = role.name().as_str(), error:% = error; "cannot confine the process"),
+    }
 }
 
 /// Signals, the master's life, and what it sends.

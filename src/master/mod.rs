@@ -38,7 +38,7 @@ use supervisor::Supervisor;
 pub use desk::{ListedSession, kill_sessions, list_sessions};
 pub use ens::event_service;
 pub use pid_file::{PidFileError, is_served, running};
-pub use plan::{AuthLinkFactory, AuthService, BoundHook, EnsService, Listen, Plan, Tunables};
+pub use plan::{AuthLinkFactory, AuthService, BoundHook, ChildReach, EnsService, Listen, Plan, Tunables};
 pub use service::{Hooks, serve, stop_services, stopped_services};
 pub use status::Status;
 pub use supervisor::Ending;

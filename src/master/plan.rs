@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use super::IMAP;
 use crate::config::Settings;
 use crate::session::Protocol;
+use crate::sys::Reach;
 use crate::tls;
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 
@@ -26,6 +27,8 @@ pub struct Plan {
     pub threads: usize,
     /// Certificate and ticket keys, loaded before the first fork; `None`: no TLS.
     pub tls: Option<Arc<tls::Context>>,
+    /// What each kind of child may reach, as far as the kernel sees to that; `None`: everything.
+    pub reach: Option<ChildReach>,
     /// What counts until the first refresh.
     pub start: Tunables,
     /// Called in the master for a refresh: what counts from then on.
@@ -47,6 +50,12 @@ pub struct Plan {
     /// Called with the bound addresses when all children have been forked (whoever waits for it finds them), and
     /// after each refresh.
     pub bound: Box<BoundHook>,
+}
+
+/// The paths that children may open once they have started.
+pub struct ChildReach {
+    pub auth: Reach,
+    pub worker: Reach,
 }
 
 /// What a refresh can change.

@@ -13,14 +13,14 @@ use crate::imap::{self, Imap, Watcher};
 use crate::notify::{BusError, Hub, Listener, Publisher};
 use crate::session::{Peer, Protocol, Session, Token};
 use crate::store::{self, MailboxId, Store, UserName};
-use crate::sys;
+use crate::sys::{self, Reach};
 use crate::tls::{Context, Files, TlsError, self_signed, self_signed_files};
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
 use super::ens;
 use super::plan::RereadError;
-use super::{BoundHook, Ending, Listen, Plan, ServeError, Tunables, run};
+use super::{BoundHook, ChildReach, Ending, Listen, Plan, ServeError, Tunables, run};
 
 /// The greeting when `service.imap.banner` is unset.
 const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
@@ -124,6 +124,7 @@ fn plan(
         base: base.root().to_owned(),
         threads: start.settings.imap.max_threads,
         tls: Some(context),
+        reach: Some(reach(base, &start, &partition)),
         start,
         reread: Box::new(move |now| reread(&rereader, now)),
         interpret: Box::new(move |text| {
@@ -154,6 +155,28 @@ fn plan(
         },
         proc_dir,
     })
+}
+
+/// Where names of hosts are looked up.
+const RESOLVER: [&str; 5] =
+    ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
+
+/// Auth reads the user file (its directory: the file is replaced when it changes); a worker reads the certificate anew
+/// and changes mail. Both open the log anew.
+fn reach(base: &Base, start: &Tunables, partition: &Path) -> ChildReach {
+    let directory = |path: &PathBuf| path.parent().map(Path::to_owned);
+    let log = base.resolve(&start.settings.log.directory);
+    // Above the partition, where it is the base's own: another file system may be mounted over it.
+    let store = base.root().join("data/store");
+    let store = if partition.starts_with(&store) { store } else { partition.to_owned() };
+    let certificate = start.tls.iter().flat_map(|files| [&files.certificate, &files.key]);
+    ChildReach {
+        auth: Reach { read: directory(&base.users()).into_iter().collect(), write: vec![log.clone()] },
+        worker: Reach {
+            read: certificate.filter_map(directory).chain(RESOLVER.map(PathBuf::from)).collect(),
+            write: vec![store, base.proc_dir(), log],
+        },
+    }
 }
 
 fn tunables(base: &Base, config: &Config) -> Result<Tunables, ConfigError> {

@@ -42,6 +42,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         proc_dir,
         tls: None,
         threads: option("threads", 250) as usize,
+        reach: None,
         start: Tunables {
             listeners: vec![Listen {
                 address: ([127, 0, 0, 1], option("port", 0) as u16).into(),

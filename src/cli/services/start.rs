@@ -43,8 +43,9 @@ pub struct Arguments {
 pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let base = place.open()?;
     let settings = Config::load(&base)?.settings()?;
-    if let Some(absent) = arguments.services.iter().find(|service| !is_enabled(**service)) {
-        bail!("{}: this program has no such service", absent.name());
+    let is_enabled = |service: Service| service != Service::Ens || settings.ens.enable;
+    if arguments.services.iter().any(|&service| !is_enabled(service)) {
+        bail!("the ens server is switched off: set local.ens.enable to yes");
     }
     let services = in_order(&arguments.services, Service::ALL.into_iter().filter(|&it| is_enabled(it)));
     let start = Start {
@@ -53,11 +54,6 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
         settings,
     };
     start.run(&services, out)
-}
-
-/// Services without processes yet have nothing to start.
-fn is_enabled(service: Service) -> bool {
-    service.is_separate() || matches!(service, Service::Watcher | Service::Store)
 }
 
 struct Start<'a> {
