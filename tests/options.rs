@@ -52,6 +52,29 @@ fn a_port_moves_and_sessions_stay() {
 }
 
 #[test]
+fn both_ports_come_and_go() {
+    let server = Server::start(Options::default());
+    let mut session = server.login("ada");
+    let port = free_port("127.0.0.1");
+    let over_tls = SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(TcpStream::connect(over_tls).is_err());
+    set(&server, "service.imap.sslport", &port.to_string());
+    set(&server, "service.imap.enablesslport", "yes");
+    refresh(&server);
+    eventually("the TLS port is open", || TcpStream::connect(over_tls).is_ok());
+    set(&server, "service.imap.enable", "no");
+    refresh(&server);
+    eventually("the plain port is closed", || TcpStream::connect(server.addr()).is_err());
+    session.ok("NOOP");
+    set(&server, "service.imap.enable", "yes");
+    set(&server, "service.imap.enablesslport", "no");
+    refresh(&server);
+    eventually("the TLS port is closed", || TcpStream::connect(over_tls).is_err());
+    assert_eq!(listeners(&server).len(), 1);
+    session.ok("NOOP");
+}
+
+#[test]
 fn addresses_of_both_families_come_and_go() {
     let server = Server::start(Options::default());
     set(&server, "service.listenaddr", "127.0.0.1, ::1, 127.0.0.2");

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use common::client::Client;
 use common::server::heliograph;
+use common::wire::Received;
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -102,6 +103,45 @@ fn all_services_start_and_stop_in_order() {
     workers.iter().for_each(|&pid| assert!(!is_alive(pid), "{pid} lives"));
     assert!(TcpStream::connect(base.address).is_err());
     assert!(base.call("stop-msg", &[]).succeeds().contains("No server is running"));
+}
+
+/// The page on IMAP IDLE from its first step to its last, with the manual's commands alone.
+#[test]
+fn the_manual_s_page_ends_with_idle_among_the_capabilities() {
+    const STEPS: [(&str, &str); 5] = [
+        (
+            "local.ens.access",
+            "+192.168.0.1|255.255.255.0;+127.0.0.1|255.255.255.255;-192.168.0.17;255.255.255.255",
+        ),
+        ("local.store.notifyplugin.enshost", "127.0.0.1"),
+        ("local.store.notifyplugin.enseventkey", "enp://127.0.0.1/store/%M"),
+        ("local.store.notifyplugin", "msg-svr-base/lib/libibiff"),
+        ("local.store.notifyplugin.noneinbox.enable", "1"),
+    ];
+    let base = Base::new();
+    for (option, _) in STEPS {
+        base.call("configutil", &["-o", option, "-d"]).succeeds();
+    }
+    let shows_idle = || Client::connect(base.address).greeting.split([' ', ']']).any(|word| word == "IDLE");
+    base.call("start-msg", &[]).succeeds();
+    assert!(!shows_idle(), "a base without the publisher has no IDLE");
+    for (option, value) in STEPS {
+        base.call("configutil", &["-o", option, "-v", value]).succeeds();
+    }
+    base.call("stop-msg", &[]).succeeds();
+    base.call("start-msg", &[]).succeeds();
+    assert!(shows_idle());
+
+    // What one client does in any mailbox, the other sees at once.
+    let (mut one, mut other) = (base.login(), base.login());
+    one.ok("CREATE Work");
+    other.ok("SELECT Work");
+    let idle = other.start("IDLE");
+    assert!(matches!(other.wire().receive(), Received::Response(line) if line.starts_with(b"+ ")));
+    one.append("Work", b"Subject: news\r\n\r\nthere is some\r\n").expect("an answer");
+    assert!(matches!(other.wire().receive(), Received::Response(line) if line == b"* 1 EXISTS"));
+    other.wire().send("DONE\r\n");
+    assert!(other.reply(&idle).expect("an answer").status.starts_with("OK"));
 }
 
 #[test]
