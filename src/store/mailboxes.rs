@@ -14,7 +14,7 @@ use super::state::State;
 use super::transfer;
 use super::tree::{SpecialUses, Tree, canonical_inbox, canonical_name, is_beneath};
 use super::uid_set::UidSet;
-use super::user::{User, Written, new_mailbox};
+use super::user::{User, new_mailbox};
 use super::wire::PutFields;
 
 impl User {
@@ -41,7 +41,7 @@ impl User {
             }
             Ok(new_mailbox(&name, uses, state.last_uid_validity, txn).0)
         })?;
-        self.settle_names(&written)?;
+        self.wait_durable(&written)?;
         self.tell(written.value, None, What::Created);
         Ok(written.value)
     }
@@ -78,7 +78,7 @@ impl User {
             }
             if from == INBOX { empty_inbox(state, &to, txn) } else { rename_tree(state, &from, &to, txn) }
         })?;
-        self.settle_names(&written)?;
+        self.wait_durable(&written)?;
         match &written.value {
             Renamed::Inbox { inbox, modseq, made, moved } => {
                 self.changed(*inbox, *modseq);
@@ -114,7 +114,7 @@ impl User {
             }
             Ok(())
         })?;
-        self.settle_names(&written)
+        self.wait_durable(&written)
     }
 
     /// STATUS (RFC 9051 §6.3.11).
@@ -125,10 +125,6 @@ impl User {
         let inner = self.fresh()?;
         let mailbox = inner.state.by_name(&canonical_inbox(name)).ok_or(Refusal::NonExistent)?;
         Ok(mailbox.status())
-    }
-
-    fn settle_names<T>(self: &Arc<Self>, written: &Written<T>) -> Result<()> {
-        self.wait_durable(written)
     }
 }
 

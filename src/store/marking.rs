@@ -1,0 +1,194 @@
+//! STORE and EXPUNGE: what a session does to the messages of its view.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::change::{What, flag_steps};
+use super::error::{Refusal, Result};
+use super::flags::{FlagChange, FlagList, Keyword, KeywordSet};
+use super::mailbox::Mailbox;
+use super::message::Message;
+use super::names::{MailboxId, ModSeq};
+use super::payload::{Expunge, FlagsChange};
+use super::record::{Kind, Transaction};
+use super::state::State;
+use super::transfer::check_keywords;
+use super::uid_set::UidSet;
+use super::view::Selected;
+
+/// What STORE did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Messages that now have the flags.
+    pub done: UidSet,
+    /// Messages that changed after UNCHANGEDSINCE (RFC 7162 §3.1.3).
+    pub modified: UidSet,
+    /// A keyword came up that the client does not know.
+    pub keywords: bool,
+    /// The mod-sequence of the change; `None` when nothing had to be changed.
+    pub modseq: Option<ModSeq>,
+}
+
+impl Selected {
+    /// STORE (RFC 9051 §6.4.6). The session tells its client itself; `sync` will not tell this change again.
+    ///
+    /// # Errors
+    /// [`Refusal::ReadOnly`], [`Refusal::TooManyKeywords`], [`Refusal::NonExistent`].
+    pub fn store(
+        &mut self,
+        uids: &UidSet,
+        how: FlagChange,
+        flags: &FlagList,
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Stored> {
+        self.check_writable()?;
+        let id = self.id;
+        let user = self.user.clone();
+        let heard = user.is_heard();
+        let written = user.transact(|state, txn| {
+            let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
+            let stored = record_flags(mailbox, uids, how, flags, unchanged_since, txn)?;
+            let is_told = heard && stored.modseq.is_some();
+            let steps = is_told.then(|| flag_steps(mailbox, &stored.done, how, flags.system));
+            Ok((stored, mailbox.highest_modseq, steps.unwrap_or_default()))
+        })?;
+        user.settle_flags(&written)?;
+        let (mut stored, before, steps) = written.value;
+        if let Some(modseq) = stored.modseq {
+            // Nothing else happened in between: the view is at this change already.
+            if before == self.synced {
+                self.synced = modseq;
+            } else {
+                self.own.push(modseq);
+            }
+            user.changed(id, modseq);
+            if !steps.is_empty() {
+                user.tell(id, Some(modseq), What::Flags(&steps));
+            }
+            stored.keywords = self.learn_keywords()?;
+        }
+        Ok(stored)
+    }
+
+    fn learn_keywords(&mut self) -> Result<bool> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        let new = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
+        self.keywords = mailbox.keywords.clone();
+        Ok(new)
+    }
+
+    /// EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3): takes the `\Deleted` messages of the view, or those of `only`, out of
+    /// the mailbox. Returns how many; `sync` tells the client. Answers when that is on stable storage.
+    ///
+    /// # Errors
+    /// [`Refusal::ReadOnly`], [`Refusal::NonExistent`].
+    pub fn expunge(&mut self, only: Option<&UidSet>) -> Result<u32> {
+        self.check_writable()?;
+        let id = self.id;
+        let among = only.unwrap_or(&self.uids);
+        if self.user.fresh()?.state.mailboxes.get(&id).is_some_and(|mailbox| mailbox.deleted().is_empty()) {
+            return Ok(0);
+        }
+        let written = self.user.transact(|state, txn| record_expunge(state, id, among, txn))?;
+        let (gone, modseq) = &written.value;
+        if !gone.is_empty() {
+            self.user.changed(id, *modseq);
+        }
+        self.user.wait_durable(&written)?;
+        if !gone.is_empty() {
+            self.user.tell(id, Some(*modseq), What::Expunged(gone));
+        }
+        Ok(gone.len())
+    }
+}
+
+fn record_flags(
+    mailbox: &Mailbox,
+    uids: &UidSet,
+    how: FlagChange,
+    flags: &FlagList,
+    unchanged_since: Option<ModSeq>,
+    txn: &mut Transaction,
+) -> Result<Stored> {
+    if how != FlagChange::Remove {
+        check_keywords(mailbox, flags.keywords.iter().map(|keyword| keyword.as_str()))?;
+    }
+    // Removing a keyword that the mailbox does not know must not make it known.
+    let known = |keyword: &&Keyword| {
+        how != FlagChange::Remove || mailbox.keywords.position(keyword.as_str()).is_some()
+    };
+    let keywords: SmallVec<[_; 4]> = flags.keywords.iter().filter(known).cloned().collect();
+    let named = Named::new(mailbox, how, flags, &keywords);
+    let mut stored = Stored::default();
+    let mut changed = UidSet::new();
+    for message in mailbox.messages_among(uids) {
+        if unchanged_since.is_some_and(|since| message.modseq > since) {
+            stored.modified.push(message.uid);
+            continue;
+        }
+        stored.done.push(message.uid);
+        if named.changes(message) {
+            changed.push(message.uid);
+        }
+    }
+    if !changed.is_empty() {
+        let modseq = mailbox.next_modseq();
+        let change =
+            FlagsChange { mailbox: mailbox.id, modseq, how, flags: flags.system, keywords, uids: changed };
+        txn.record(Kind::Flags, |out| change.put(out));
+        stored.modseq = Some(modseq);
+    }
+    Ok(stored)
+}
+
+/// Flags of a STORE command, in the terms of a mailbox.
+struct Named<'a> {
+    how: FlagChange,
+    flags: &'a FlagList,
+    keywords: KeywordSet,
+    has_new_keyword: bool,
+}
+
+impl<'a> Named<'a> {
+    fn new(mailbox: &Mailbox, how: FlagChange, flags: &'a FlagList, keywords: &[Keyword]) -> Self {
+        let mut set = KeywordSet::default();
+        let mut has_new_keyword = false;
+        for keyword in keywords {
+            match mailbox.keywords.position(keyword.as_str()) {
+                Some(index) => set.insert(index),
+                None => has_new_keyword = true,
+            }
+        }
+        Named { how, flags, keywords: set, has_new_keyword }
+    }
+
+    /// Whether the command gives the message other flags than it has.
+    fn changes(&self, message: &Message) -> bool {
+        if self.has_new_keyword || message.flags != message.flags.changed(self.how, self.flags.system) {
+            return true;
+        }
+        if self.keywords.is_empty() && self.how != FlagChange::Replace {
+            return false;
+        }
+        let mut keywords = message.keywords.clone();
+        keywords.change(self.how, &self.keywords);
+        keywords != message.keywords
+    }
+}
+
+fn record_expunge(
+    state: &State,
+    id: MailboxId,
+    among: &UidSet,
+    txn: &mut Transaction,
+) -> Result<(UidSet, ModSeq)> {
+    let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
+    let expunge =
+        Expunge { mailbox: id, modseq: mailbox.next_modseq(), uids: mailbox.deleted().intersection(among) };
+    if !expunge.uids.is_empty() {
+        txn.record(Kind::Expunge, |out| expunge.put(out));
+    }
+    Ok((expunge.uids, expunge.modseq))
+}
