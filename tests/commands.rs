@@ -237,6 +237,16 @@ fn the_program_answers_to_the_name_of_a_link() {
     assert_eq!(place.run_as(&in_base, &["-o", "service.imap.port"], "").succeeds(), "143\n");
 }
 
+/// The manual's examples change to `sbin` and call `./configutil`.
+#[test]
+fn a_link_called_from_its_own_directory_finds_its_base() {
+    let place = Place::with_base();
+    let mut command = Command::new("./configutil");
+    command.current_dir(place.path("base/sbin")).env_remove("MSG_SVR_BASE");
+    let output = command.args(["-o", "service.imap.port"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "143\n", "{output:?}");
+}
+
 #[test]
 fn users_come_and_go() {
     let place = Place::with_base();

@@ -31,8 +31,10 @@ impl Place {
     }
 }
 
-/// `/srv/mail/sbin/configutil` works on `/srv/mail`.
+/// `/srv/mail/sbin/configutil` works on `/srv/mail`, and so does `./configutil` in that directory.
 fn base_of_link(called_as: &Path) -> Option<PathBuf> {
-    let base = called_as.parent()?.parent()?;
-    (called_as.parent()?.ends_with("sbin") && Base::open(base).is_ok()).then(|| base.to_owned())
+    let directory = called_as.parent().filter(|directory| !directory.as_os_str().is_empty())?;
+    let directory = directory.canonicalize().ok().filter(|directory| directory.ends_with("sbin"))?;
+    let base = directory.parent()?;
+    Base::open(base).is_ok().then(|| base.to_owned())
 }

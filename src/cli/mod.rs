@@ -63,7 +63,7 @@ enum Command {
 }
 
 /// Names by which a link to the program stands for one of its commands.
-const LINKS: &[&str] = &["configutil", "counterutil", "imsconnutil"];
+const LINKS: &[&str] = &["configutil", "counterutil", "enscat", "imsconnutil"];
 
 /// Carries out the command that the arguments, the program's name first, ask for.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {

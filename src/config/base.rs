@@ -42,7 +42,7 @@ const LAYOUT: &[(&str, u32)] = &[
 ];
 
 /// Commands that answer to their own name in `sbin`.
-const SBIN: &[&str] = &["heliograph", "configutil", "counterutil", "imsconnutil"];
+const SBIN: &[&str] = &["heliograph", "configutil", "counterutil", "enscat", "imsconnutil"];
 
 /// Scripts in `sbin`, for those who look into them.
 const SCRIPTS: &[(&str, &str)] = &[
