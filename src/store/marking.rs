@@ -24,6 +24,9 @@ pub struct Stored {
     pub done: UidSet,
     /// Messages that changed after UNCHANGEDSINCE (RFC 7162 §3.1.3).
     pub modified: UidSet,
+    /// Messages of `done` that others have changed before since the last sync: their flags are not what a client
+    /// makes of its own change.
+    pub contested: UidSet,
     /// A keyword came up that the client does not know.
     pub keywords: bool,
     /// The mod-sequence of the change; `None` when nothing had to be changed.
@@ -31,7 +34,8 @@ pub struct Stored {
 }
 
 impl Selected {
-    /// STORE (RFC 9051 §6.4.6). The session tells its client itself; `sync` will not tell this change again.
+    /// STORE (RFC 9051 §6.4.6). The session tells its client itself; `sync` will not tell this change again, unless
+    /// `tell_contested` asks for it.
     ///
     /// # Errors
     /// [`Refusal::ReadOnly`], [`Refusal::TooManyKeywords`], [`Refusal::NonExistent`].
@@ -43,12 +47,13 @@ impl Selected {
         unchanged_since: Option<ModSeq>,
     ) -> Result<Stored> {
         self.check_writable()?;
-        let id = self.id;
+        let (id, synced) = (self.id, self.synced);
         let user = self.user.clone();
         let heard = user.is_heard();
         let written = user.transact(|state, txn| {
             let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
-            let stored = record_flags(mailbox, uids, how, flags, unchanged_since, txn)?;
+            let bounds = Bounds { unchanged_since, synced };
+            let stored = record_flags(mailbox, uids, how, flags, bounds, txn)?;
             let is_told = heard && stored.modseq.is_some();
             let steps = is_told.then(|| flag_steps(mailbox, &stored.done, how, flags.system));
             Ok((stored, mailbox.highest_modseq, steps.unwrap_or_default()))
@@ -69,6 +74,12 @@ impl Selected {
             stored.keywords = self.learn_keywords()?;
         }
         Ok(stored)
+    }
+
+    /// Has the next `sync` tell the flags of these messages, whoever changed them last (RFC 9051 §6.4.6: a change by
+    /// others is told even where `.SILENT` was asked for).
+    pub fn tell_contested(&mut self, uids: UidSet) {
+        self.contested = uids;
     }
 
     fn learn_keywords(&mut self) -> Result<bool> {
@@ -104,12 +115,21 @@ impl Selected {
     }
 }
 
+/// Mod-sequences that a STORE looks at.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Messages that changed later are left alone.
+    unchanged_since: Option<ModSeq>,
+    /// The client knows all changes up to here.
+    synced: ModSeq,
+}
+
 fn record_flags(
     mailbox: &Mailbox,
     uids: &UidSet,
     how: FlagChange,
     flags: &FlagList,
-    unchanged_since: Option<ModSeq>,
+    bounds: Bounds,
     txn: &mut Transaction,
 ) -> Result<Stored> {
     if how != FlagChange::Remove {
@@ -124,13 +144,16 @@ fn record_flags(
     let mut stored = Stored::default();
     let mut changed = UidSet::new();
     for message in mailbox.messages_among(uids) {
-        if unchanged_since.is_some_and(|since| message.modseq > since) {
+        if bounds.unchanged_since.is_some_and(|since| message.modseq > since) {
             stored.modified.push(message.uid);
             continue;
         }
         stored.done.push(message.uid);
         if named.changes(message) {
             changed.push(message.uid);
+            if message.modseq > bounds.synced {
+                stored.contested.push(message.uid);
+            }
         }
     }
     if !changed.is_empty() {

@@ -55,6 +55,8 @@ pub struct Selected {
     pub(super) keywords: Arc<KeywordTable>,
     /// Changes of flags that this session made and told itself.
     pub(super) own: SmallVec<[ModSeq; 4]>,
+    /// Messages among those that have to be told all the same.
+    pub(super) contested: UidSet,
     mark: ViewMark,
 }
 
@@ -103,6 +105,7 @@ impl User {
             deferred: false,
             keywords: mailbox.keywords.clone(),
             own: SmallVec::new(),
+            contested: UidSet::new(),
             mark,
         };
         drop(inner);
@@ -276,13 +279,15 @@ impl Selected {
         seqs
     }
 
-    /// Leaves out messages whose last change this session made itself.
+    /// Leaves out messages whose last change this session made itself, on what its client knew.
     fn without_own(&mut self, flags: UidSet, mailbox: &Mailbox) -> UidSet {
         let own = std::mem::take(&mut self.own);
+        let contested = std::mem::take(&mut self.contested);
         if own.is_empty() || flags.is_empty() {
             return flags;
         }
-        let others = mailbox.messages_among(&flags).filter(|message| !own.contains(&message.modseq));
+        let is_news = |message: &&Message| !own.contains(&message.modseq) || contested.contains(message.uid);
+        let others = mailbox.messages_among(&flags).filter(is_news);
         others.map(|message| message.uid).collect()
     }
 

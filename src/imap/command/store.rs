@@ -32,6 +32,9 @@ impl ImapSession {
             StoreAction::Remove => FlagChange::Remove,
         };
         let stored = view.selected.store(&uids, how, &flag_list(&command.flags), command.unchanged_since)?;
+        if command.silent {
+            view.selected.tell_contested(stored.contested);
+        }
         view.announced_keywords(io.output);
         let detail = modified(view, &stored.modified, command.uid);
         let (sync, text) = if command.uid {
