@@ -82,7 +82,11 @@ impl Selected {
         self.contested = uids;
     }
 
-    fn learn_keywords(&mut self) -> Result<bool> {
+    /// Takes in keywords that the mailbox has got, so that each flag of its messages has a name; whether there are any.
+    ///
+    /// # Errors
+    /// [`Refusal::NonExistent`].
+    pub fn learn_keywords(&mut self) -> Result<bool> {
         let inner = self.user.known()?;
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
         let new = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);

@@ -106,6 +106,8 @@ impl Cursor {
         view.selected.messages(&self.uids, from, max, &mut self.batch)?;
         self.next = self.batch.last().and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
         self.batch.reverse();
+        // Other sessions of the worker may have caught up further than this one's last sync.
+        view.selected.learn_keywords()?;
         self.keywords = view.announced_keywords(io.output);
         Ok(!self.batch.is_empty())
     }

@@ -100,3 +100,15 @@ fn header_fields_are_looked_for_within_bounds_threat_19() {
     let said = client.say("a FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT LATE)]\r\n");
     hears(&said, &["{18}\r\nSubject: early\r\n\r\n)\r\na OK"]);
 }
+
+#[test]
+fn a_keyword_of_another_session_has_its_name_at_once() {
+    let server = Server::new();
+    let (mut one, mut other) = (server.in_inbox(), server.in_inbox());
+    one.append_many(1);
+    other.say("a NOOP\r\n");
+    one.say("a STORE 1 FLAGS.SILENT (fresh)\r\n");
+    let said = other.say("a FETCH 1 FLAGS\r\n");
+    hears(&said, &["* FLAGS (", "fresh", "* 1 FETCH (FLAGS (", "fresh", "a OK"]);
+    hears_not(&said, "FLAGS ())");
+}
