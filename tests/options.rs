@@ -205,13 +205,13 @@ fn appendlimit_holds_for_new_sessions() {
 #[test]
 fn maxthreads_counts_the_pool_and_needs_a_restart() {
     let mut server = Server::start(Options::default().set("service.imap.maxthreads", "7"));
-    assert_eq!(pools(&server), [7, 7, 7]);
+    eventually("all threads are there", || pools(&server) == [7, 7, 7]);
     set(&server, "service.imap.maxthreads", "4");
     refresh(&server);
     assert!(server.log().contains("option=service.imap.maxthreads"), "the log names it");
     assert_eq!(pools(&server), [7, 7, 7]);
     server.restart();
-    assert_eq!(pools(&server), [4, 4, 4]);
+    eventually("fewer are there", || pools(&server) == [4, 4, 4]);
 }
 
 #[test]
