@@ -3,7 +3,10 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use crate::config::{Base, BaseError, DEFAULT_BASE};
+use crate::sys::{self, Account};
 
 /// Names the base for commands that are given none.
 const VARIABLE: &str = "MSG_SVR_BASE";
@@ -24,9 +27,27 @@ impl Place {
         &self.0
     }
 
+    /// The base, as the one who serves it: root acts as the owner of `data/proc` from then on, so that a command leaves
+    /// nothing there that the server cannot read, and follows no link that it should not.
+    ///
     /// # Errors
     /// When there is no base.
     pub fn open(&self) -> Result<Base, BaseError> {
+        let base = self.open_as_caller()?;
+        let Ok(owner) = Account::owner_of(&base.proc_dir()) else { return Ok(base) };
+        if sys::is_root() && !owner.is_own() {
+            let failed =
+                |source: Errno| BaseError::NotReadable { path: base.proc_dir(), source: source.into() };
+            owner.lower().map_err(failed)?;
+        }
+        Ok(base)
+    }
+
+    /// The base, for commands that start the server or change `config`, which the server does not.
+    ///
+    /// # Errors
+    /// When there is no base.
+    pub fn open_as_caller(&self) -> Result<Base, BaseError> {
         Base::open(&self.0)
     }
 }

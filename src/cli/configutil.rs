@@ -61,7 +61,7 @@ pub struct Arguments {
 pub fn run(place: &Place, arguments: Arguments, out: &mut impl Write) -> Result<()> {
     let path = match &arguments.file {
         Some(file) => file.clone(),
-        None => place.open()?.msg_conf(),
+        None => place.open_as_caller()?.msg_conf(),
     };
     match (&arguments.option, &arguments.value, &arguments.input) {
         (Some(option), Some(value), _) => set(&path, &[(option.clone(), value.clone())], out),

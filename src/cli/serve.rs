@@ -7,8 +7,11 @@ use clap::Args;
 
 use super::base::Place;
 use super::logging::{self, Target};
-use crate::config::{Base, Config, Settings, Severity};
+use crate::config::{
+    Base, Config, Finding, Settings, Severity, check_mail, check_reach, hand_over, service_user,
+};
 use crate::master::{self, BoundHook, Hooks};
+use crate::sys::{self, Account};
 
 /// Runs the server in the foreground until SIGTERM or Ctrl-C.
 ///
@@ -28,7 +31,7 @@ pub struct Arguments {
 /// # Errors
 /// When the base or its configuration cannot be used, or the server cannot start.
 pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result<()> {
-    let base = place.open()?;
+    let base = place.open_as_caller()?;
     let config = Config::load(&base)?;
     out.flush()?;
     serve(&base, &config, arguments, Box::new(|_| ()))
@@ -40,6 +43,7 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
 /// As for [`run`].
 pub fn serve(base: &Base, config: &Config, arguments: &Arguments, bound: Box<BoundHook>) -> Result<()> {
     let settings = config.settings()?;
+    let user = become_service_user(base, &settings)?;
     base.check_writable()?;
     let (proc_dir, stopped) = (base.proc_dir(), arguments.stopped.iter().map(String::as_str));
     let cannot = || format!("cannot write to {}", proc_dir.display());
@@ -49,6 +53,11 @@ pub fn serve(base: &Base, config: &Config, arguments: &Arguments, bound: Box<Bou
         settings.log.level.into(),
         if arguments.log_file { Target::File(&directory) } else { Target::Stderr },
     )?;
+    if user.is_none() && sys::is_root() && settings.service_user.is_empty() {
+        log::warn!(
+            "serving as root: set local.serveruid to a user of its own, so that root only binds ports and reads the key"
+        );
+    }
     for finding in config.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
         log::warn!("{finding}");
     }
@@ -56,5 +65,22 @@ pub fn serve(base: &Base, config: &Config, arguments: &Arguments, bound: Box<Bou
         log::info!("IDLE is not offered: {obstacle}");
     }
     let adopt = |settings: &Settings| logging::set_level(settings.log.level.into());
-    Ok(master::serve(base, config, Hooks { adopt: Box::new(adopt), bound })?)
+    Ok(master::serve(base, config, Hooks { user, adopt: Box::new(adopt), bound })?)
+}
+
+/// From here on this process acts as the service user, except when it is raised. The user, when that is another one
+/// than started it.
+fn become_service_user(base: &Base, settings: &Settings) -> Result<Option<Account>> {
+    let (name, partition) = (&settings.service_user, settings.partition(base));
+    let Some(account) = service_user(name).map_err(Finding::ServiceUser)? else {
+        if sys::is_root() {
+            check_mail(&partition, 0, "root")?;
+        }
+        return Ok(None);
+    };
+    check_mail(&partition, account.uid(), name)?;
+    hand_over(base, settings, &account)?;
+    account.lower().with_context(|| format!("cannot become {name} (local.serveruid)"))?;
+    check_reach(base, name)?;
+    Ok(Some(account))
 }

@@ -31,7 +31,7 @@ pub fn run(place: &Place, sets: &[(String, String)], out: &mut impl Write) -> Re
     let is_new = !place.path().join("config/msg.conf").exists();
     ensure!(is_new || sets.is_empty(), "--set is for a new base: change this one with configutil");
     let password = if is_new { Some(make(place, sets)?) } else { None };
-    let base = place.open()?;
+    let base = place.open_as_caller()?;
     let config = Config::load(&base)?;
     let settings = config.settings()?;
     out.flush()?;

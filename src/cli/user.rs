@@ -54,7 +54,7 @@ enum Action {
 /// # Errors
 /// When there is no such user, or there is one already; when the user file cannot be read or written.
 pub fn run(place: &Place, arguments: Arguments, out: &mut impl Write) -> Result<()> {
-    let base = place.open()?;
+    let base = place.open_as_caller()?;
     match arguments.action {
         Action::Add { name } => add(&base, &user_name(&name)?, out),
         Action::Passwd { name } => passwd(&base, &user_name(&name)?, out),

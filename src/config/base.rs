@@ -133,7 +133,7 @@ impl Base {
     pub fn check_writable(&self) -> Result<(), BaseError> {
         for directory in [self.proc_dir(), self.log_dir(), self.root.join("data/store")] {
             make_directory(&directory, 0o700)?;
-            let access = nix::unistd::access(
+            let access = nix::unistd::eaccess(
                 &directory,
                 nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK,
             );

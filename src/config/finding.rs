@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::msgconf::SyntaxError;
 use super::name::UnknownOption;
+use super::service_user::ServiceUserError;
 use super::settings::IdleObstacle;
 use super::value::BadValue;
 
@@ -43,6 +44,8 @@ pub enum Finding {
         "service.imap.connlimits ends without a catch-all: other addresses are not limited: add 0.0.0.0|0:NUMBER"
     )]
     NoCatchAll,
+    #[error("local.serveruid: {0}")]
+    ServiceUser(ServiceUserError),
     #[error("IDLE is not offered: {0}")]
     Idle(IdleObstacle),
 }

@@ -11,8 +11,10 @@ use super::base::Base;
 use super::finding::{Finding, Severity};
 use super::msgconf::{MAX_CONFIG_FILE, MsgConf, SyntaxError};
 use super::name::{Name, Refresh, UnknownOption, definitions, lookup};
+use super::service_user::service_user;
 use super::settings::{self, Settings};
 use super::value::{self, BadValue};
+use crate::sys;
 
 /// The configuration of a base.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +69,8 @@ impl Config {
     pub fn load_file(path: &Path) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.into(), source };
         let mut bytes = Vec::new();
-        let file = File::open(path).map_err(read)?;
+        // The configuration is the administrator's: the service user need not be able to read it.
+        let file = sys::raised(|| File::open(path)).map_err(read)?;
         file.take(MAX_CONFIG_FILE + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > MAX_CONFIG_FILE {
             return Err(ConfigError::TooLong(path.into()));
@@ -143,7 +146,8 @@ impl Config {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SetError> {
         let name = lookup(name)?;
         let definition = name.definition();
-        definition.kind.check(value).map_err(|reason| SetError::BadValue {
+        let checked = definition.kind.check(value).and_then(|()| definition.kind.check_here(value));
+        checked.map_err(|reason| SetError::BadValue {
             name: name.to_string(),
             reason,
             help: definition.help,
@@ -187,7 +191,8 @@ impl Config {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = self.faulty_lines();
         if findings.is_empty() {
-            settings::parse(self, &mut findings);
+            let settings = settings::parse(self, &mut findings);
+            findings.extend(service_user(&settings.service_user).err().map(Finding::ServiceUser));
         }
         findings
     }
@@ -274,6 +279,7 @@ mod tests {
             ("service.imap.port", "66000", "65535"),
             ("service.imap.prot", "143", "did you mean `service.imap.port`"),
             ("store.flagsync", "never", "deferred, immediate"),
+            ("local.serveruid", "no-such-user", "useradd --system no-such-user"),
         ] {
             let error = config.set(option, value).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

@@ -16,6 +16,7 @@ mod finding;
 mod layers;
 mod msgconf;
 mod name;
+mod service_user;
 mod settings;
 mod table;
 mod value;
@@ -27,6 +28,7 @@ pub use finding::{Finding, Severity};
 pub use layers::{Config, ConfigError, SetError};
 pub use msgconf::{MAX_CONFIG_FILE, MsgConf};
 pub use name::{Definition, Name, Refresh, UnknownOption, definitions, lookup};
+pub use service_user::{OwnerError, ServiceUserError, check_mail, check_reach, hand_over, service_user};
 pub use settings::{
     AuthSettings, EnsSettings, FlagSync, IdleObstacle, ImapSettings, Listener, LogSettings, NotifySettings,
     Settings, StoreSettings, TlsFiles, WatcherSettings,

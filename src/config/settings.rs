@@ -31,6 +31,10 @@ pub struct Settings {
     pub listen: Vec<IpAddr>,
     /// How the server names itself; `None` for the system's host name.
     pub server_name: Option<String>,
+    /// User that serves when root starts the server; empty for whoever starts it.
+    pub service_user: String,
+    /// Whether processes give up the paths and system calls that they do not need.
+    pub sandbox: bool,
 }
 
 /// `service.imap.*`.
@@ -271,6 +275,8 @@ pub(super) fn parse(config: &Config, findings: &mut Vec<Finding>) -> Settings {
         },
         listen: values.parsed("service.listenaddr", value::addresses).unwrap_or_default(),
         server_name: values.set_text("local.servername").or_else(|| values.set_text("local.hostname")),
+        service_user: values.text("local.serveruid"),
+        sandbox: !values.text("local.sandbox").eq_ignore_ascii_case("off"),
         imap,
     };
     if values.set_text("local.store.notifyplugin").is_some() {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use super::access::{AccessError, AccessList};
+use crate::sys::Account;
 
 /// What the value of an option may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Kind {
     Path,
     /// A host name or address.
     Host,
+    /// The name of a user of this machine.
+    Account,
     /// IP addresses, separated by blanks or commas.
     Addresses,
     /// One of a few words, in any case.
@@ -46,6 +49,10 @@ pub enum BadValue {
     NotAddress(String),
     #[error("`{0}` is not a host name or address")]
     NotHost(String),
+    #[error("`{0}` is not the name of a user")]
+    NotAccount(String),
+    #[error("this machine has no user `{0}`: make one with useradd --system {0}")]
+    NoAccount(String),
     #[error("`{value}` is none of {}", choices.join(", "))]
     NotChoice { value: String, choices: &'static [&'static str] },
     #[error("`{0}` does not begin with enp://")]
@@ -125,6 +132,7 @@ impl Kind {
             Kind::Port => port(value).map(drop),
             Kind::Text | Kind::Path => Ok(()),
             Kind::Host => host(value).map(drop),
+            Kind::Account => account(value).map(drop),
             Kind::Addresses => addresses(value).map(drop),
             Kind::Choice(choices) => choice(value, choices).map(drop),
             Kind::LogLevel => level(value).map(drop),
@@ -132,6 +140,18 @@ impl Kind {
             Kind::ConnLimits => conn_limits(value).map(drop),
             Kind::Access => access(value).map(drop),
         }
+    }
+
+    /// Checks a value against this machine, as far as it speaks of it.
+    ///
+    /// # Errors
+    /// What is missing here.
+    pub fn check_here(self, value: &str) -> Result<(), BadValue> {
+        let is_missing = || matches!(Account::find(value), Ok(None));
+        if self == Kind::Account && !value.is_empty() && is_missing() {
+            return Err(BadValue::NoAccount(value.into()));
+        }
+        Ok(())
     }
 
     /// What a person may write, for help texts.
@@ -143,6 +163,7 @@ impl Kind {
             Kind::Text => "text".into(),
             Kind::Path => "path, relative to the base".into(),
             Kind::Host => "host name or address".into(),
+            Kind::Account => "name of a user of this machine".into(),
             Kind::Addresses => "IP addresses".into(),
             Kind::Choice(choices) => choices.join(", "),
             Kind::LogLevel => LEVEL_NAMES.join(", "),
@@ -181,6 +202,15 @@ pub fn host(value: &str) -> Result<&str, BadValue> {
     let is_name = value.len() <= 253
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if is_name || value.parse::<IpAddr>().is_ok() { Ok(value) } else { Err(BadValue::NotHost(value.into())) }
+}
+
+/// What `useradd` takes, and a little more; whether there is such a user is another question.
+pub fn account(value: &str) -> Result<&str, BadValue> {
+    let is_name = !value.starts_with('-')
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'$'));
+    if is_name { Ok(value) } else { Err(BadValue::NotAccount(value.into())) }
 }
 
 pub fn addresses(value: &str) -> Result<Vec<IpAddr>, BadValue> {
@@ -256,6 +286,7 @@ mod tests {
             (idle, vec!["30", "10080"], vec!["29", "10081", "30 ", "3e1", "-1", "99999999999999999999"]),
             (Kind::Port, vec!["0", "143", "65535"], vec!["65536", "-1", "imap"]),
             (Kind::Host, vec!["localhost", "192.0.2.1", "2001:db8::1"], vec!["a b", "x:y", "ü"]),
+            (Kind::Account, vec!["nobody", "_mail-1"], vec!["a b", "-x", "a:b", "ü"]),
             (Kind::Addresses, vec!["127.0.0.1 ::1", "127.0.0.1,::1"], vec!["localhost", "127.0.0"]),
             (sync, vec!["Deferred"], vec!["later"]),
             (Kind::LogLevel, vec!["nolog", "Information"], vec!["info"]),

@@ -14,7 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::config::Settings;
-use crate::sys::{self, Parcel, Signals, SignalsBlocked};
+use crate::sys::{self, Account, Confinement, Parcel, Signals, SignalsBlocked};
+use crate::tls::Pem;
 use crate::worker::{self, Listener, Refreshed, Worker};
 
 use super::desk::Desk;
@@ -88,6 +89,11 @@ pub struct Inheritance {
 /// The life of a child; its exit code.
 pub fn live(plan: &Plan, shared: &Shared, inheritance: Inheritance) -> i32 {
     let Inheritance { role, parent, lifeline, line, listeners, blocked } = inheritance;
+    // Before anything else, and before the process is tied to its master: that does not outlive a change of user.
+    if let Some(Err(error)) = plan.user.as_ref().map(Account::become_for_good) {
+        log::error!(role = role.name().as_str(), error:% = error; "cannot become the service user");
+        return EXIT_FAILED;
+    }
     let name = CString::new(role.name()).unwrap_or_default();
     if let Err(error) = sys::confine_child(parent, &name) {
         log::error!(role = role.name().as_str(), error:% = error; "cannot tie the process to its master");
@@ -133,9 +139,9 @@ fn live_as_worker(
     };
     let mut is_wanted = true;
     while attention.until_parcel(tick(is_wanted), || is_wanted || worker.is_in_use()) {
-        for (tunables, sockets) in attention.parcels() {
-            is_wanted = !sockets.is_empty();
-            if let Err(error) = refresh_worker(&mut worker, &tunables, sockets) {
+        for News { tunables, pem, listeners } in attention.parcels() {
+            is_wanted = !listeners.is_empty();
+            if let Err(error) = refresh_worker(&mut worker, &tunables, pem, listeners) {
                 log::error!(worker = index, error:% = error; "cannot take over all of the configuration");
             }
         }
@@ -186,11 +192,11 @@ fn listener(plan: &Plan, socket: TcpListener, tls: bool) -> Listener {
 fn refresh_worker(
     worker: &mut Worker,
     tunables: &Tunables,
+    tls: Option<Pem>,
     listeners: Vec<Listener>,
 ) -> Result<(), worker::WorkerError> {
     super::raise_limits(tunables.sessions);
-    let (limits, tls) = (tunables.limits, tunables.tls.clone());
-    worker.refresh(Refreshed { limits, listeners, tls, settings: &tunables.settings })
+    worker.refresh(Refreshed { limits: tunables.limits, listeners, tls, settings: &tunables.settings })
 }
 
 fn live_as_auth(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
@@ -212,6 +218,7 @@ fn live_as_auth(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
 }
 
 fn live_as_enpd(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
+    confine(Role::Enpd, plan);
     let (Some(serve), Some(socket)) = (plan.ens.clone(), &shared.ens_socket) else { return EXIT_FAILED };
     let settings = ArcSwap::new(Arc::clone(&shared.tunables.settings));
     match socket.listener.try_clone() {
@@ -242,29 +249,43 @@ fn live_as_service(
         return EXIT_FAILED;
     }
     while attention.until_parcel(PollTimeout::NONE, || true) {
-        for (tunables, _) in attention.parcels() {
-            settings.store(tunables.settings);
+        for news in attention.parcels() {
+            settings.store(news.tunables.settings);
         }
     }
     0
 }
 
-/// Gives up all paths that the role does not need, before the first thread. A kernel that cannot do this is no reason
-/// not to serve.
+/// Gives up all paths and system calls that the role does not need, before the first thread. A kernel that cannot do
+/// this is no reason not to serve.
 fn confine(role: Role, plan: &Plan) {
-    let reach = plan.reach.as_ref().and_then(|reach| match role {
-        Role::Auth => Some(&reach.auth),
-        Role::Worker(_) => Some(&reach.worker),
-        // Its access rules may name hosts, which are looked up in many ways.
-        Role::Enpd => None,
+    let (name, uid) = (role.name(), nix::unistd::geteuid().as_raw());
+    let role_name = name.as_str();
+    let Some(bounds) = &plan.bounds else {
+        return log::info!(role = role_name, uid; "not confined: local.sandbox is off");
+    };
+    let confined = sys::confine(match role {
+        Role::Auth => &bounds.auth,
+        Role::Enpd => &bounds.enpd,
+        Role::Worker(_) => &bounds.worker,
     });
-    let Some(reach) = reach else { return };
-    match sys::confine_to(reach) {
-        Ok(confinement) => {
-            log::info!(role = role.name().as_str(), landlock = confinement.as_str(); "confined")
-        }
-        Err(error) => log::warn!(role = role.name().as_str(), error:% = error; "cannot confine the process"),
+    if let Err(error) = &confined.landlock {
+        log::warn!(role = role_name, error:% = error; "cannot confine the process to its paths");
     }
+    if let Err(error) = &confined.seccomp {
+        log::warn!(role = role_name, error:% = error; "cannot confine the process to its system calls");
+    }
+    let landlock = confined.landlock.map_or("failed", Confinement::as_str);
+    let seccomp = if confined.seccomp.is_ok() { "on" } else { "failed" };
+    log::info!(role = role_name, uid, landlock, seccomp; "confined");
+}
+
+/// What the master has sent, understood.
+struct News {
+    tunables: Tunables,
+    /// Certificate and key, for a worker.
+    pem: Option<Pem>,
+    listeners: Vec<Listener>,
 }
 
 /// Signals, the master's life, and what it sends.
@@ -276,7 +297,7 @@ struct Attention<'a> {
 }
 
 /// What poll has seen.
-enum News {
+enum Event {
     Orphaned,
     Parcel,
     Other,
@@ -290,7 +311,7 @@ impl Attention<'_> {
             if !is_needed() {
                 return false;
             }
-            let news = self.wait(timeout);
+            let event = self.wait(timeout);
             for signal in self.signals.take() {
                 match signal {
                     SIGTERM => return false,
@@ -298,34 +319,34 @@ impl Attention<'_> {
                     _ => {}
                 }
             }
-            match news {
-                News::Orphaned => {
+            match event {
+                Event::Orphaned => {
                     log::error!("the master is gone");
                     return false;
                 }
-                News::Parcel => return true,
-                News::Other => {}
+                Event::Parcel => return true,
+                Event::Other => {}
             }
         }
     }
 
     /// Waits for something to happen. Nothing is ever written to the lifeline: an event there is its end.
-    fn wait(&self, timeout: PollTimeout) -> News {
+    fn wait(&self, timeout: PollTimeout) -> Event {
         let mut watched = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut watched, timeout) {
-            Ok(_) if watched[1].any().unwrap_or(true) => News::Orphaned,
-            Ok(_) if watched[2].any().unwrap_or(true) => News::Parcel,
-            Ok(_) | Err(Errno::EINTR) => News::Other,
-            Err(_) => News::Orphaned,
+            Ok(_) if watched[1].any().unwrap_or(true) => Event::Orphaned,
+            Ok(_) if watched[2].any().unwrap_or(true) => Event::Parcel,
+            Ok(_) | Err(Errno::EINTR) => Event::Other,
+            Err(_) => Event::Orphaned,
         }
     }
 
-    /// What the master has sent, understood; what is not is logged.
-    fn parcels(&self) -> Vec<(Tunables, Vec<Listener>)> {
+    /// What the master has sent; what is not understood is logged.
+    fn parcels(&self) -> Vec<News> {
         let mut parcels = Vec::new();
         loop {
             match sys::receive_parcel(&self.line) {
@@ -339,12 +360,16 @@ impl Attention<'_> {
         }
     }
 
-    fn open(&self, parcel: Parcel) -> Option<(Tunables, Vec<Listener>)> {
-        match (self.plan.interpret)(&parcel.text) {
+    fn open(&self, parcel: Parcel) -> Option<News> {
+        let mut texts = parcel.texts.into_iter();
+        match (self.plan.interpret)(&texts.next().unwrap_or_default()) {
             Ok(tunables) => {
                 (self.plan.adopt)(&tunables.settings);
                 let sockets = parcel.files.into_iter().map(TcpListener::from).zip(parcel.notes);
-                Some((tunables, sockets.map(|(socket, tls)| listener(self.plan, socket, tls)).collect()))
+                let listeners = sockets.map(|(socket, tls)| listener(self.plan, socket, tls)).collect();
+                let pem = (tunables.tls.clone().zip(texts.next()).zip(texts.next()))
+                    .map(|((files, certificate), key)| Pem::new(files, certificate, key));
+                Some(News { tunables, pem, listeners })
             }
             Err(error) => {
                 log::error!(error:% = error; "cannot understand a refresh");

@@ -36,7 +36,7 @@ pub(super) fn service(settings: &EnsSettings) -> Option<Arc<EnsService>> {
 /// A worker's publisher, when one is loaded.
 pub(super) fn publisher(
     settings: &Settings,
-    directory: PathBuf,
+    address: Address,
     server: u64,
     hub: Arc<Hub>,
 ) -> std::io::Result<Option<Arc<Publisher>>> {
@@ -52,7 +52,6 @@ pub(super) fn publisher(
         }
     };
     let host = settings.server_name.clone().unwrap_or_else(host_name);
-    let address = address(settings, &host, directory);
     log::debug!(address:% = address; "publishing events");
     Publisher::start(Parts {
         address,

@@ -24,7 +24,7 @@ pub fn bind(wanted: &[Listen], before: &[Bound]) -> Result<Vec<Bound>, ServeErro
         let known = before.iter().find(|known| is_same(&known.listen, listen));
         let socket = match known {
             Some(known) => known.socket.try_clone().map_err(|source| failed(listen, source, before))?,
-            None => match sys::listen(listen.address) {
+            None => match sys::raised(|| sys::listen(listen.address)) {
                 Ok(socket) => socket,
                 Err(error) if listen.is_optional && is_unsupported(&error) => {
                     log::info!(address:% = listen.address; "not listening: the system is without this protocol");

@@ -1,5 +1,6 @@
 //! The master: one thread that binds, forks, watches, restarts, and turns signals into actions. It never reads
-//! from the network.
+//! from the network. When root has started it for a service user (`local.serveruid`), it acts as that user, and is root
+//! only to bind, to read the configuration and the key, and to signal; its children become that user for good.
 //!
 //! Everything that children share is made before the first fork: listening sockets, the scoreboard, the
 //! notify bus, the auth socket. Whatever has threads or a poller is made after it, in the child.
@@ -38,7 +39,7 @@ use supervisor::Supervisor;
 pub use desk::{ListedSession, kill_sessions, list_sessions};
 pub use ens::event_service;
 pub use pid_file::{PidFileError, is_served, running};
-pub use plan::{AuthLinkFactory, AuthService, BoundHook, ChildReach, EnsService, Listen, Plan, Tunables};
+pub use plan::{AuthLinkFactory, AuthService, BoundHook, ChildBounds, EnsService, Listen, Plan, Tunables};
 pub use service::{Hooks, serve, stop_services, stopped_services};
 pub use status::Status;
 pub use supervisor::Ending;
@@ -183,7 +184,7 @@ impl ServiceSocket {
 /// A lower limit than the sessions need is worth a warning, not a refusal: most servers are never full.
 fn raise_limits(sessions: usize) {
     let wanted = sessions as u64 + SPARE_DESCRIPTORS;
-    match sys::raise_descriptor_limit(wanted) {
+    match sys::raised(|| sys::raise_descriptor_limit(wanted)) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => {
             log::warn!(limit, wanted; "few open files allowed; raise the limit or lower service.imap.maxsessions")

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use super::IMAP;
 use crate::config::Settings;
 use crate::session::Protocol;
-use crate::sys::Reach;
+use crate::sys::{Account, Bounds};
 use crate::tls;
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 
@@ -27,8 +27,10 @@ pub struct Plan {
     pub threads: usize,
     /// Certificate and ticket keys, loaded before the first fork; `None`: no TLS.
     pub tls: Option<Arc<tls::Context>>,
-    /// What each kind of child may reach, as far as the kernel sees to that; `None`: everything.
-    pub reach: Option<ChildReach>,
+    /// Whom the children become; `None`: who started the server.
+    pub user: Option<Account>,
+    /// What each kind of child may do, as far as the kernel sees to that; `None`: everything.
+    pub bounds: Option<ChildBounds>,
     /// What counts until the first refresh.
     pub start: Tunables,
     /// Called in the master for a refresh: what counts from then on.
@@ -52,10 +54,11 @@ pub struct Plan {
     pub bound: Box<BoundHook>,
 }
 
-/// The paths that children may open once they have started.
-pub struct ChildReach {
-    pub auth: Reach,
-    pub worker: Reach,
+/// The bounds of children once they have started.
+pub struct ChildBounds {
+    pub auth: Bounds,
+    pub enpd: Bounds,
+    pub worker: Bounds,
 }
 
 /// What a refresh can change.

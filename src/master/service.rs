@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use crate::config::{Base, Config, ConfigError, FlagSync, Settings, Severity, TlsFiles};
 use crate::imap::{self, Imap, Watcher};
-use crate::notify::{BusError, Hub, Listener, Publisher};
+use crate::notify::{Address, BusError, Hub, Listener, Publisher};
 use crate::session::{Peer, Protocol, Session, Token};
 use crate::store::{self, MailboxId, Store, UserName};
-use crate::sys::{self, Reach};
-use crate::tls::{Context, Files, TlsError, self_signed, self_signed_files};
+use crate::sys::{self, Account, Bounds, Calls, Reach};
+use crate::tls::{Context, Files, Pem, TlsError, self_signed, self_signed_files};
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
 use super::ens;
 use super::plan::RereadError;
-use super::{BoundHook, ChildReach, Ending, Listen, Plan, ServeError, Tunables, run};
+use super::{BoundHook, ChildBounds, Ending, Listen, Plan, ServeError, Tunables, run};
 
 /// The greeting when `service.imap.banner` is unset.
 const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
@@ -32,8 +32,10 @@ const LISTENERS: &str = "listeners";
 /// The file in `data/proc` that names the services which somebody has stopped, a line each.
 const STOPPED: &str = "stopped";
 
-/// What the caller of [`serve`] is told.
+/// What the caller of [`serve`] is told, and decides.
 pub struct Hooks {
+    /// The user that this process is lowered to, and that the children become.
+    pub user: Option<Account>,
     /// Called in every process with the settings that a refresh has brought.
     pub adopt: Box<dyn Fn(&Settings)>,
     /// Called in the master with the bound addresses, when it serves and after each refresh.
@@ -47,7 +49,8 @@ pub struct Hooks {
 pub fn serve(base: &Base, config: &Config, hooks: Hooks) -> Result<(), ServeError> {
     let stopped = stopped_services(&base.proc_dir());
     let start = Tunables { stopped, ..tunables(base, config)? };
-    let context = Context::new(certificate(base, &start.settings)?)?;
+    let pem = sys::raised(|| Pem::read(certificate(base, &start.settings)?))?;
+    let context = Context::new(&pem)?;
     let partition = start.settings.partition(base);
     store::begin_epoch(&partition)?;
     match run(&plan(base, start, context, partition.clone(), hooks)?)? {
@@ -120,11 +123,14 @@ fn plan(
     let (proc_dir, users) = (base.proc_dir(), base.users());
     let (rereader, interpreter) = (base.clone(), base.clone());
     let ens = ens::service(&start.settings.ens);
+    // Found out now: a worker has no sockets to find out with.
+    let ens_address = ens::event_service(base, &start.settings);
     Ok(Plan {
         base: base.root().to_owned(),
         threads: start.settings.imap.max_threads,
         tls: Some(context),
-        reach: Some(reach(base, &start, &partition)),
+        user: hooks.user,
+        bounds: start.settings.sandbox.then(|| bounds(base, &start, &partition, &ens_address)),
         start,
         reread: Box::new(move |now| reread(&rereader, now)),
         interpret: Box::new(move |text| {
@@ -147,9 +153,8 @@ fn plan(
             })
         },
         protocol: {
-            let proc_dir = proc_dir.clone();
             Box::new(move |context, settings| {
-                let publisher = ens::publisher(settings, proc_dir.clone(), server, context.hub.clone())?;
+                let publisher = ens::publisher(settings, ens_address.clone(), server, context.hub.clone())?;
                 open_imap(context, settings, partition.clone(), publisher)
             })
         },
@@ -161,20 +166,32 @@ fn plan(
 const RESOLVER: [&str; 5] =
     ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
-/// Auth reads the user file (its directory: the file is replaced when it changes); a worker reads the certificate anew
-/// and changes mail. Both open the log anew.
-fn reach(base: &Base, start: &Tunables, partition: &Path) -> ChildReach {
-    let directory = |path: &PathBuf| path.parent().map(Path::to_owned);
+/// Auth reads the user file (its directory: the file is replaced when it changes); a worker changes mail, and asks other
+/// hosts when events are published there; enpd listens. All open the log anew.
+fn bounds(base: &Base, start: &Tunables, partition: &Path, ens: &Address) -> ChildBounds {
     let log = base.resolve(&start.settings.log.directory);
+    let hosts = matches!(ens, Address::Tcp(..));
     // Above the partition, where it is the base's own: another file system may be mounted over it.
     let store = base.root().join("data/store");
     let store = if partition.starts_with(&store) { store } else { partition.to_owned() };
-    let certificate = start.tls.iter().flat_map(|files| [&files.certificate, &files.key]);
-    ChildReach {
-        auth: Reach { read: directory(&base.users()).into_iter().collect(), write: vec![log.clone()] },
-        worker: Reach {
-            read: certificate.filter_map(directory).chain(RESOLVER.map(PathBuf::from)).collect(),
-            write: vec![store, base.proc_dir(), log],
+    ChildBounds {
+        auth: Bounds {
+            reach: Reach {
+                read: base.users().parent().map(Path::to_owned).into_iter().collect(),
+                write: vec![log.clone()],
+            },
+            calls: Calls::default(),
+        },
+        enpd: Bounds {
+            reach: Reach { read: Vec::new(), write: vec![log.clone()] },
+            calls: Calls { hosts: true, listens: true, ..Calls::default() },
+        },
+        worker: Bounds {
+            reach: Reach {
+                read: RESOLVER.iter().filter(|_| hosts).map(PathBuf::from).collect(),
+                write: vec![store, base.proc_dir(), log],
+            },
+            calls: Calls { files: true, hosts, ..Calls::default() },
         },
     }
 }
@@ -215,7 +232,7 @@ fn reread(base: &Base, now: &Tunables) -> Result<Tunables, RereadError> {
         log::warn!("{finding}");
     }
     let tunables = tunables(base, &config)?;
-    certificate(base, &tunables.settings)?;
+    sys::raised(|| certificate(base, &tunables.settings))?;
     Ok(Tunables { stopped: stopped_services(&base.proc_dir()), ..tunables })
 }
 

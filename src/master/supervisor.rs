@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::sys::{self, Fork, Signals, SignalsBlocked};
+use crate::tls::Pem;
 
 use super::child::{self, Inheritance, Role};
 use super::limits::KILL_AFTER;
@@ -173,8 +174,9 @@ impl<'a> Supervisor<'a> {
         let tunables = (self.plan.reread)(&self.shared.tunables)?;
         check(self.plan, &tunables)?;
         let listeners = listeners::bind(tunables.open_listeners(), &self.shared.listeners)?;
-        if let (Some(context), Some(files)) = (&self.plan.tls, &tunables.tls) {
-            context.reload(files.clone())?;
+        let pem = tunables.tls.clone().map(|files| sys::raised(|| Pem::read(files))).transpose()?;
+        if let (Some(context), Some(pem)) = (&self.plan.tls, &pem) {
+            context.reload(pem)?;
         }
         self.shared.bus.grow(tunables.workers)?;
         raise_limits(tunables.sessions);
@@ -185,7 +187,7 @@ impl<'a> Supervisor<'a> {
         let tunables = &self.shared.tunables;
         self.children.retain(|child| child.line.is_some() || child.role.is_wanted(tunables));
         self.stop_services();
-        self.tell_children();
+        self.tell_children(pem.as_ref());
         self.hire();
         self.name_listeners();
         Ok(())
@@ -202,8 +204,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Children that start later know already.
-    fn tell_children(&mut self) {
+    /// Children that start later know already. Workers get the certificate and the key: they may not read the files.
+    fn tell_children(&mut self, pem: Option<&Pem>) {
         let tunables = &self.shared.tunables;
         let listeners = self.shared.listeners.iter();
         let sockets: Vec<_> = listeners.map(|bound| (&bound.socket, bound.listen.tls)).collect();
@@ -211,8 +213,11 @@ impl<'a> Supervisor<'a> {
             child.restarts.set_window(tunables.autorestart_window);
             let is_listening = child.role.is_worker() && child.role.is_wanted(tunables);
             let Some(line) = &child.line else { continue };
-            if let Err(error) =
-                sys::send_parcel(line, &tunables.text, if is_listening { &sockets[..] } else { &[] })
+            let mut texts = vec![&tunables.text[..]];
+            if let Some(pem) = pem.filter(|_| child.role.is_worker()) {
+                texts.extend([pem.certificate(), pem.key().expose()]);
+            }
+            if let Err(error) = sys::send_parcel(line, &texts, if is_listening { &sockets[..] } else { &[] })
             {
                 log::error!(role = child.role.name().as_str(), error:% = error; "does not hear of the refresh; restart the server");
             }
@@ -449,7 +454,7 @@ fn death_of(status: WaitStatus) -> Death {
 
 /// A child that has ended but is not reaped yet takes signals without complaint.
 fn signal(pid: Pid, which: Signal) {
-    if let Err(error) = kill(pid, which) {
+    if let Err(error) = sys::raised(|| kill(pid, which)) {
         log::warn!(pid = pid.as_raw(), error:% = error; "cannot signal");
     }
 }

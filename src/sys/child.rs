@@ -21,15 +21,19 @@ pub fn confine_child(parent: Pid, name: &CStr) -> Result<(), Errno> {
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
+/// Descriptors that a privileged process makes room for, the kernel's own default: a child without privileges can raise
+/// its limit up to there when a refresh allows more sessions.
+const ROOM: u64 = 1 << 20;
+
 /// Raises the limit of open descriptors to at least `wanted`, as far as the hard limit (or privilege) allows;
 /// says what it is afterwards.
 pub fn raise_descriptor_limit(wanted: u64) -> Result<u64, Errno> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft >= wanted {
-        return Ok(soft);
-    }
-    if hard < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
-        return Ok(wanted);
+    let wanted = wanted.max(soft);
+    for hard in [hard.max(wanted).max(ROOM), hard.max(wanted)] {
+        if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() {
+            return Ok(wanted);
+        }
     }
     let soft = wanted.min(hard);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::unistd::{Uid, geteuid};
+
 /// How often logs were asked to be reopened.
 static REOPENINGS: AtomicUsize = AtomicUsize::new(0);
 
@@ -20,6 +22,7 @@ pub struct LogFile {
     path: PathBuf,
     file: File,
     opened_at: usize,
+    opened_by: Uid,
 }
 
 impl LogFile {
@@ -30,14 +33,16 @@ impl LogFile {
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let opened_at = REOPENINGS.load(Ordering::Relaxed);
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&path)?;
-        Ok(LogFile { path, file, opened_at })
+        Ok(LogFile { path, file, opened_at, opened_by: geteuid() })
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // When the file cannot be opened now, lines go to the old one, and the next one tries again.
+        // When the file cannot be opened now, lines go to the old one, and the next one tries again. So it is while
+        // the process is raised: the new file would be root's.
         if self.opened_at != REOPENINGS.load(Ordering::Relaxed)
+            && self.opened_by == geteuid()
             && let Ok(reopened) = LogFile::open(self.path.clone())
         {
             *self = reopened;

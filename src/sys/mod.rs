@@ -1,5 +1,6 @@
 //! System calls, each wrapped once; the only room with `unsafe`.
 
+mod account;
 mod blocking;
 mod child;
 mod fork;
@@ -9,12 +10,14 @@ mod logfile;
 mod parcel;
 mod read;
 mod sandbox;
+mod seccomp;
 mod secret;
 mod shared;
 mod short_path;
 mod signals;
 mod socket;
 
+pub use account::{Account, is_lowered, is_root, raised};
 pub use blocking::{about_to_block, on_blocking};
 pub use child::{confine_child, exit_now, raise_descriptor_limit};
 pub use fork::{Fork, ForkError, fork, thread_count};
@@ -23,7 +26,8 @@ pub use lock::{LockMode, OfdLock};
 pub use logfile::{LogFile, reopen_logs};
 pub use parcel::{Parcel, parcel_line, receive_parcel, send_parcel};
 pub use read::{map, read_at};
-pub use sandbox::{Confinement, Reach, confine_to};
+pub use sandbox::{Bounds, Confined, Confinement, Reach, confine};
+pub use seccomp::Calls;
 pub use secret::Secret;
 pub use shared::SharedWords;
 pub use short_path::SocketDirectory;

@@ -14,10 +14,10 @@ use nix::sys::socket::{
 /// Files at most: the kernel's limit is 253 (unix(7)).
 pub const MAX_FILES: usize = 250;
 
-/// What is sent: a text, and open files.
+/// What is sent: texts, and open files.
 #[derive(Debug)]
 pub struct Parcel {
-    pub text: Vec<u8>,
+    pub texts: Vec<Vec<u8>>,
     pub files: Vec<OwnedFd>,
     /// One per file.
     pub notes: Vec<bool>,
@@ -29,23 +29,26 @@ pub fn parcel_line() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
 }
 
-/// Sends a text of any length (it travels in a file of its own) and files, each with a note. Does not wait for the
+/// Sends texts of any length (each travels in a file of its own) and files, each with a note. Does not wait for the
 /// receiver.
-pub fn send_parcel<F: AsFd>(line: &OwnedFd, text: &[u8], files: &[(F, bool)]) -> io::Result<()> {
-    if files.len() >= MAX_FILES {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "too many sockets"));
-    }
-    let mut text_file = File::from(memfd_create(c"refresh", MFdFlags::MFD_CLOEXEC)?);
-    text_file.write_all(text)?;
-    let descriptors: Vec<_> = [text_file.as_raw_fd()]
-        .into_iter()
+pub fn send_parcel<F: AsFd>(line: &OwnedFd, texts: &[&[u8]], files: &[(F, bool)]) -> io::Result<()> {
+    let count = u8::try_from(texts.len()).ok().filter(|_| texts.len() + files.len() <= MAX_FILES);
+    let count = count.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "too many sockets"))?;
+    let text_files: Vec<File> = texts.iter().map(|text| in_file(text)).collect::<io::Result<_>>()?;
+    let descriptors: Vec<_> = (text_files.iter().map(|file| file.as_raw_fd()))
         .chain(files.iter().map(|(file, _)| file.as_fd().as_raw_fd()))
         .collect();
-    // A message of no bytes would look like the end of the line: one comes first that means nothing.
-    let notes: Vec<u8> = [0].into_iter().chain(files.iter().map(|&(_, note)| u8::from(note))).collect();
+    // How many of the files are texts; a message of no bytes would look like the end of the line.
+    let notes: Vec<u8> = [count].into_iter().chain(files.iter().map(|&(_, note)| u8::from(note))).collect();
     let rights = [ControlMessage::ScmRights(&descriptors)];
     sendmsg::<()>(line.as_raw_fd(), &[IoSlice::new(&notes)], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
+}
+
+fn in_file(text: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"refresh", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(text)?;
+    Ok(file)
 }
 
 /// The next parcel; `None` when there is none now.
@@ -66,15 +69,22 @@ pub fn receive_parcel(line: &OwnedFd) -> io::Result<Option<Parcel>> {
             files.extend(descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    if files.is_empty() {
-        return Err(io::Error::new(ErrorKind::InvalidData, "a parcel without its text"));
+    let text_count = usize::from(notes[0]);
+    if files.len() < text_count {
+        return Err(io::Error::new(ErrorKind::InvalidData, "a parcel without its texts"));
     }
-    let mut file = File::from(files.remove(0));
-    let mut text = Vec::new();
+    let texts = files.drain(..text_count).map(from_file).collect::<io::Result<_>>()?;
+    let notes = notes.iter().take(count).skip(1).map(|&note| note != 0).collect();
+    Ok(Some(Parcel { texts, files, notes }))
+}
+
+/// In a buffer that does not grow: a secret would be left behind.
+fn from_file(file: OwnedFd) -> io::Result<Vec<u8>> {
+    let mut file = File::from(file);
+    let mut text = Vec::with_capacity(file.metadata()?.len() as usize + 1);
     file.rewind()?;
     file.read_to_end(&mut text)?;
-    let notes = notes.iter().take(count).skip(1).map(|&note| note != 0).collect();
-    Ok(Some(Parcel { text, files, notes }))
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -88,13 +98,13 @@ mod tests {
         assert!(receive_parcel(&receiver).unwrap().is_none());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let text = vec![b'x'; 1 << 20];
-        send_parcel(&sender, &text, &[(&listener, true)]).unwrap();
-        send_parcel::<TcpListener>(&sender, b"", &[]).unwrap();
+        send_parcel(&sender, &[&text, b"second"], &[(&listener, true)]).unwrap();
+        send_parcel::<TcpListener>(&sender, &[b""], &[]).unwrap();
         let mut first = receive_parcel(&receiver).unwrap().unwrap();
-        assert_eq!((first.text, first.notes), (text, vec![true]));
+        assert_eq!((first.texts, first.notes), (vec![text, b"second".to_vec()], vec![true]));
         let same = TcpListener::from(first.files.pop().unwrap());
         assert_eq!(same.local_addr().unwrap(), listener.local_addr().unwrap());
-        assert_eq!(receive_parcel(&receiver).unwrap().unwrap().text, b"");
+        assert_eq!(receive_parcel(&receiver).unwrap().unwrap().texts, [b""]);
         assert!(receive_parcel(&receiver).unwrap().is_none());
     }
 }

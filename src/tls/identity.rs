@@ -15,10 +15,10 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use super::limits::{EXPIRY_WARNING, MAX_PEM_FILE};
 use super::validity::Validity;
+use crate::sys::Secret;
 
 /// The mode of a file that all users can read, write or execute.
 const OTHERS: u32 = 0o007;
@@ -28,6 +28,39 @@ const OTHERS: u32 = 0o007;
 pub struct Files {
     pub certificate: PathBuf,
     pub key: PathBuf,
+}
+
+/// What the two files hold, to be handed to a process that may not read them.
+#[derive(Clone, Debug)]
+pub struct Pem {
+    files: Files,
+    certificate: Vec<u8>,
+    key: Secret,
+}
+
+impl Pem {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read(files: Files) -> Result<Self, TlsError> {
+        warn_of_mode(&files.key);
+        let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
+        Ok(Pem::new(files, certificate, key))
+    }
+
+    /// What another process has read from these files.
+    pub fn new(files: Files, certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        Pem { files, certificate, key: Secret::new(key) }
+    }
+
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    pub fn key(&self) -> &Secret {
+        &self.key
+    }
 }
 
 /// Why TLS cannot be offered.
@@ -65,12 +98,12 @@ pub enum TlsError {
 pub struct Identity(ArcSwap<CertifiedKey>);
 
 impl Identity {
-    pub fn load(files: &Files, provider: &CryptoProvider) -> Result<Self, TlsError> {
-        Ok(Identity(ArcSwap::from_pointee(load(files, provider)?)))
+    pub fn load(pem: &Pem, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        Ok(Identity(ArcSwap::from_pointee(load(pem, provider)?)))
     }
 
-    pub fn reload(&self, files: &Files, provider: &CryptoProvider) -> Result<(), TlsError> {
-        self.0.store(Arc::new(load(files, provider)?));
+    pub fn reload(&self, pem: &Pem, provider: &CryptoProvider) -> Result<(), TlsError> {
+        self.0.store(Arc::new(load(pem, provider)?));
         Ok(())
     }
 }
@@ -81,9 +114,10 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-fn load(files: &Files, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates(&files.certificate)?;
-    let key = private_key(&files.key)?;
+fn load(pem: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let files = &pem.files;
+    let chain = certificates(&files.certificate, &pem.certificate)?;
+    let key = private_key(&files.key, &pem.key)?;
     if let Some(first) = chain.first() {
         warn_of_dates(first, &files.certificate);
     }
@@ -98,29 +132,33 @@ fn load(files: &Files, provider: &CryptoProvider) -> Result<CertifiedKey, TlsErr
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.map_err(|source| TlsError::BadPem { path: path.into(), source })?;
     if chain.is_empty() { Err(TlsError::NoCertificate(path.into())) } else { Ok(chain) }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    if path.metadata().is_ok_and(|file| file.mode() & OTHERS != 0) {
-        log::warn!(file = path.display().to_string(); "every user of this machine can reach the private key: chmod o-rwx");
-    }
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+fn private_key(path: &Path, pem: &Secret) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem.expose()).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::NoKey(path.into()),
         source => TlsError::BadPem { path: path.into(), source },
     })
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+/// In a buffer that does not grow: it would leave a part of the key behind.
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.into(), source };
-    let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len().min(MAX_PEM_FILE);
+    let mut bytes = Vec::with_capacity(length as usize + 1);
     file.take(MAX_PEM_FILE).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+fn warn_of_mode(key: &Path) {
+    if key.metadata().is_ok_and(|file| file.mode() & OTHERS != 0) {
+        log::warn!(file = key.display().to_string(); "every user of this machine can reach the private key: chmod o-rwx");
+    }
 }
 
 /// An expired certificate is served all the same: mail that comes with a warning is better than none.
@@ -172,9 +210,10 @@ mod tests {
             (one.certificate.clone(), other.key, "does not belong to"),
         ] {
             let files = Files { certificate, key };
-            let error = load(&files, &default_provider()).unwrap_err().to_string();
+            let error = Pem::read(files.clone()).and_then(|pem| load(&pem, &default_provider()));
+            let error = error.unwrap_err().to_string();
             assert!(error.contains(says), "{files:?}: {error}");
         }
-        assert!(load(&one, &default_provider()).is_ok());
+        assert!(load(&Pem::read(one).unwrap(), &default_provider()).is_ok());
     }
 }

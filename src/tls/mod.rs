@@ -20,6 +20,6 @@ mod tickets;
 mod validity;
 
 pub use context::Context;
-pub use identity::{Files, TlsError};
+pub use identity::{Files, Pem, TlsError};
 pub use limits::{MAX_HELLO, MAX_RECORD};
 pub use self_signed::{self_signed, self_signed_files};

@@ -131,7 +131,7 @@ pub struct Refreshed<'a> {
     /// Where to accept from now on; nowhere, when the worker is only to finish its sessions.
     pub listeners: Vec<Listener>,
     /// Certificate and key.
-    pub tls: Option<tls::Files>,
+    pub tls: Option<tls::Pem>,
     pub settings: &'a Settings,
 }
 
@@ -218,8 +218,8 @@ impl Worker {
     /// When a new socket gets no thread; the others do.
     pub fn refresh(&mut self, refreshed: Refreshed<'_>) -> Result<(), WorkerError> {
         self.pool.set_limits(refreshed.limits);
-        if let (Some(context), Some(files)) = (&self.tls, refreshed.tls)
-            && let Err(error) = context.reload(files)
+        if let (Some(context), Some(pem)) = (&self.tls, &refreshed.tls)
+            && let Err(error) = context.reload(pem)
         {
             log::error!(error:% = error; "cannot reload the certificate, the old one stays in use");
         }

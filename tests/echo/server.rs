@@ -42,7 +42,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
         proc_dir,
         tls: None,
         threads: option("threads", 250) as usize,
-        reach: None,
+        user: None,
+        bounds: None,
         start: Tunables {
             listeners: vec![Listen {
                 address: ([127, 0, 0, 1], option("port", 0) as u16).into(),

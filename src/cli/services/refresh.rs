@@ -11,6 +11,7 @@ use super::{Server, Service, in_order, list, wait_for};
 use crate::cli::base::Place;
 use crate::config::Config;
 use crate::master::Status;
+use crate::sys;
 
 /// How long the master may take.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -37,7 +38,7 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
         bail!("no server is running on {}: start-msg starts it", base.root().display());
     };
     let before = server.status()?.refreshes;
-    kill(master, Signal::SIGHUP).context("cannot signal the watcher")?;
+    sys::raised(|| kill(master, Signal::SIGHUP)).context("cannot signal the watcher")?;
     let status = wait_for(ANSWER, || Ok(Some(server.status()?).filter(|it| it.refreshes != before)))?;
     match status {
         Some(Status { refusal: Some(reason), .. }) => bail!("refused, all stays as it was: {reason}"),

@@ -16,6 +16,7 @@ use super::{Server, Service, in_order, list, wait_for};
 use crate::cli::base::Place;
 use crate::config::{Base, Config, Settings};
 use crate::master::{SERVICES, Status, stop_services, stopped_services};
+use crate::sys;
 
 /// How long a service may take until it is ready. A store that was not closed in order is looked through first.
 const READY: Duration = Duration::from_secs(60);
@@ -116,7 +117,10 @@ impl Start<'_> {
             command.arg(format!("--stopped={}", stopped.join(",")));
         }
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-        command.current_dir("/").spawn().context("cannot start the watcher")
+        if sys::is_lowered() {
+            command.uid(0).gid(0);
+        }
+        sys::raised(|| command.current_dir("/").spawn()).context("cannot start the watcher")
     }
 
     /// Has a running master start what was stopped.
@@ -129,7 +133,7 @@ impl Start<'_> {
             return Ok(());
         }
         stop_services(proc_dir, stopped)?;
-        kill(master, Signal::SIGHUP).context("cannot signal the watcher")?;
+        sys::raised(|| kill(master, Signal::SIGHUP)).context("cannot signal the watcher")?;
         match wait_for(READY, || Ok(Some(self.server.status()?).filter(|it| it.refreshes != refreshes)))? {
             Some(Status { refusal: Some(reason), .. }) => bail!("the watcher refuses: {reason}"),
             Some(_) => Ok(()),

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::{Server, Service, in_order, list, wait_for};
 use crate::cli::base::Place;
 use crate::master::{self, SERVICES, Status, stop_services, stopped_services};
+use crate::sys;
 
 /// How long services may take to end: the master kills what does not stop within 5 seconds.
 const END: Duration = Duration::from_secs(15);
@@ -136,7 +137,7 @@ impl Stop<'_> {
 }
 
 fn send(pid: Pid, signal: Signal) -> Result<()> {
-    match kill(pid, signal) {
+    match sys::raised(|| kill(pid, signal)) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
     }

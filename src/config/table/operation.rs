@@ -1,11 +1,27 @@
-//! `local.watcher.*`, `logfile.imap.*`: supervision and the log.
+//! `local.serveruid`, `local.sandbox`, `local.watcher.*`, `logfile.imap.*`: privileges, supervision and the log.
 
 use super::row;
 use crate::config::name::Definition;
 use crate::config::name::Refresh::{Enough, Restart};
-use crate::config::value::Kind::{Boolean, Choice, Integer, LogLevel, Path};
+use crate::config::value::Kind::{Account, Boolean, Choice, Integer, LogLevel, Path};
 
 pub static OPTIONS: &[Definition] = &[
+    row(
+        "local.serveruid",
+        Account,
+        "",
+        "",
+        Restart,
+        "User that serves when root starts the server; root then only binds ports and reads the configuration and the key. Not set: who starts it.",
+    ),
+    row(
+        "local.sandbox",
+        Choice(&["auto", "off"]),
+        "auto",
+        "",
+        Restart,
+        "Confine the processes to the paths and system calls that they need, as far as the kernel can; off for debuggers.",
+    ),
     row("local.watcher.enable", Boolean, "yes", "", Restart, "Watch over the services."),
     row("local.autorestart", Boolean, "yes", "", Enough, "Restart a service that failed."),
     row(
