@@ -1,0 +1,1 @@
+"""What `run` and `bench` are made of: servers, imaptest, the load generator, tables and charts."""
