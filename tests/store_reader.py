@@ -91,29 +91,35 @@ class User:
         self.uid_validity, self.epoch, self.mark = 0, 0, None
         self.segments, self.payloads = {}, {}
         self.snapshot = None
+        self.lost, self.gone = {}, []
 
     def read(self):
         snapshot = self.directory / "snapshot"
         if snapshot.exists():
             self.snapshot = read_snapshot(snapshot.read_bytes())
-        number = 1
+        log = self.directory / "log"
+        checkpoints = sorted(log.glob("*.checkpoint"))
+        number = self.read_checkpoint(checkpoints[-1]) if checkpoints else 1
+        if self.snapshot is not None and self.snapshot.place >> 32 < number:
+            # The checkpoint says more, and the log in front of it may be gone.
+            self.snapshot = None
+        for pack in log.glob("*.pack"):
+            self.read_pack(pack)
+        # Of sealed segments that are still there, messages may need records.
+        for segment in log.glob("[0-9]" * 10):
+            if int(segment.name) < number:
+                self.read_payloads(int(segment.name))
         while number is not None:
             number = self.read_segment(number)
         assert self.snapshot is None, "the log never comes to the snapshot's place"
+        for message in self.gone:
+            self.body(message), self.meta(message)
         return self
 
     def read_segment(self, number):
         """Applies a segment's records; the number of the next one, when there is a Seal."""
         data = (self.directory / "log" / f"{number:010}").read_bytes()
-        header = Fields(data[:64])
-        assert header.bytes(8) == b"HELIOLOG"
-        major, _minor, own = header.take("HHI")
-        assert major == 1, "another major version"
-        assert own == number
-        mark = header.u128()
-        assert self.mark in (None, mark), "segments of two users"
-        self.mark = mark
-        assert struct.unpack("<I", data[60:64])[0] == zlib.crc32(data[:60])
+        self.check_header(data, number)
         at = 64
         self.compare_snapshot(number, at)
         while at < len(data):
@@ -126,6 +132,88 @@ class User:
                     return following
             self.compare_snapshot(number, at)
         return None
+
+    def check_header(self, data, number):
+        header = Fields(data[:64])
+        assert header.bytes(8) == b"HELIOLOG"
+        major, _minor, own = header.take("HHI")
+        assert major == 1, "another major version"
+        assert own == number
+        self.check_mark(header.u128())
+        assert struct.unpack("<I", data[60:64])[0] == zlib.crc32(data[:60])
+
+    def check_mark(self, mark):
+        assert self.mark in (None, mark), "files of two users"
+        self.mark = mark
+
+    def read_checkpoint(self, path):
+        """Takes what all segments before one say; the number of that."""
+        number, data = int(path.name.split(".")[0]), path.read_bytes()
+        self.check_header(data, number)
+        records, at = read_transaction(data, 64)
+        assert at == len(data), "something behind a checkpoint"
+        assert CHECKPOINT[records[-1][0]] == "base"
+        for kind, _place, payload in records:
+            fields = Fields(payload)
+            getattr(self, "take_" + CHECKPOINT[kind])(fields)
+            fields.end()
+        return number
+
+    def take_base(self, fields):
+        self.epoch, self.uid_validity, count = fields.take("QII")
+        self.subscriptions = {fields.text("H") for _ in range(count)}
+
+    def take_mailbox(self, fields):
+        mailbox = read_mailbox(fields)
+        self.mailboxes[mailbox.id] = mailbox
+
+    def take_messages(self, fields):
+        mailbox = self.mailboxes[fields.u128()]
+        read_messages(fields, mailbox)
+
+    def take_lost(self, fields):
+        assert fields.one("q") > 0
+        mailbox = read_mailbox(fields)
+        assert mailbox.id not in self.mailboxes
+        self.lost[mailbox.id] = mailbox
+
+    def take_gone(self, fields):
+        identity = fields.u128()
+        mailbox = self.mailboxes.get(identity) or self.lost[identity]
+        for _ in range(fields.one("I")):
+            assert fields.one("q") > 0
+            self.gone.append(read_message(fields, mailbox))
+
+    def read_pack(self, path):
+        """Takes the records that are still needed of some segments."""
+        data = path.read_bytes()
+        header = Fields(data[:60])
+        assert header.bytes(8) == b"HELIOPAK"
+        version, first = header.take("II")
+        assert version == 1
+        self.check_mark(header.u128())
+        _made, last, count, crc, zero = header.take("qIIIQ")
+        header.end()
+        assert zero == 0 and path.name == f"{first:010}-{last:010}.pack"
+        assert struct.unpack("<I", data[60:64])[0] == zlib.crc32(data[:60])
+        index = data[64 : 64 + 16 * count]
+        assert zlib.crc32(index) == crc, "index of a pack"
+        at, before = 64 + 16 * count, 0
+        for place, offset in struct.iter_unpack("<QQ", index):
+            assert place > before and first <= place >> 32 <= last and offset == at
+            kind, _options, payload, at = read_record(data, at, place & NONE)
+            self.payloads[place], before = (kind, payload), place
+        assert at == len(data), "something behind a pack"
+
+    def read_payloads(self, number):
+        """Takes the records of a segment for which the checkpoint stands."""
+        data = (self.directory / "log" / f"{number:010}").read_bytes()
+        self.check_header(data, number)
+        at = 64
+        while at < len(data):
+            records, at = read_transaction(data, at)
+            for kind, place, payload in records:
+                self.payloads[number << 32 | place] = (kind, payload)
 
     def compare_snapshot(self, segment, offset):
         """Where the snapshot ends, it has to say what the log said."""
@@ -191,6 +279,12 @@ class User:
             for uid in [uid for uid in mailbox.messages if first <= uid <= last]:
                 del mailbox.messages[uid]
         mailbox.modseq = modseq
+        self.skip_when(fields)
+
+    def skip_when(self, fields):
+        """The oldest logs do not say when something went."""
+        if fields.at < len(fields.data):
+            assert fields.one("q") >= 0
 
     def apply_create(self, fields):
         identity = fields.u128()
@@ -206,6 +300,7 @@ class User:
 
     def apply_delete(self, fields):
         del self.mailboxes[fields.u128()]
+        self.skip_when(fields)
 
     def apply_subscribe(self, fields):
         on = fields.one("B")
@@ -290,22 +385,32 @@ KINDS = {
 }
 
 
+CHECKPOINT = {13: "base", 14: "mailbox", 15: "messages", 16: "lost", 17: "gone"}
+
+
+def read_record(data, at, own_place):
+    """Type, options and payload of a record that stood at `own_place` first, and where the next one is."""
+    assert at % 8 == 0
+    length, kind, options, check, own, crc = struct.unpack("<IBBHII", data[at : at + 16])
+    covered = data[at : at + 6] + data[at + 8 : at + 12]
+    assert check == zlib.crc32(covered) & 0xFFFF, f"header at {at}"
+    assert own == own_place
+    assert kind in KINDS or kind in CHECKPOINT or options & IGNORABLE, f"type {kind} at {at}"
+    payload = data[at + 16 : at + 16 + length]
+    assert len(payload) == length and zlib.crc32(payload) == crc, f"payload at {at}"
+    end = at + 16 + length
+    following = (end + 7) // 8 * 8
+    assert data[end:following] == bytes(following - end), "padding"
+    return kind, options, payload, following
+
+
 def read_transaction(data, at):
     """The records of the transaction at `at`, and where it ends."""
     records, continued = [], True
     while continued:
-        assert at % 8 == 0
-        length, kind, options, check, own, crc = struct.unpack("<IBBHII", data[at : at + 16])
-        covered = data[at : at + 6] + data[at + 8 : at + 12]
-        assert check == zlib.crc32(covered) & 0xFFFF, f"header at {at}"
-        assert own == at
-        assert kind in KINDS or options & IGNORABLE, f"type {kind} at {at}"
-        payload = data[at + 16 : at + 16 + length]
-        assert len(payload) == length and zlib.crc32(payload) == crc, f"payload at {at}"
-        records.append((kind, at, payload))
-        end = at + 16 + length
-        at = (end + 7) // 8 * 8
-        assert data[end:at] == bytes(at - end), "padding"
+        place = at
+        kind, options, payload, at = read_record(data, at, at)
+        records.append((kind, place, payload))
         continued = options & CONTINUED
     return records, at
 
@@ -322,7 +427,11 @@ def read_snapshot(data):
     snapshot.mark = fields.u128()
     snapshot.place, snapshot.epoch, snapshot.uid_validity, count = fields.take("QQII")
     snapshot.subscriptions = {fields.text("H") for _ in range(count)}
-    snapshot.mailboxes = [read_mailbox(fields) for _ in range(fields.one("I"))]
+    snapshot.mailboxes = []
+    for _ in range(fields.one("I")):
+        mailbox = read_mailbox(fields)
+        read_messages(fields, mailbox)
+        snapshot.mailboxes.append(mailbox)
     fields.end()
     return snapshot
 
@@ -336,13 +445,21 @@ def read_mailbox(fields):
     _forgotten, count = fields.take("QI")
     for _ in range(count):
         fields.take("QII")
-    for _ in range(fields.one("I")):
-        message_modseq = fields.one("Q")
-        message = Message(fields)
-        message.modseq = message_modseq
-        message.keywords = {mailbox.keywords[fields.one("H")] for _ in range(message.keyword_count)}
-        mailbox.messages[message.uid] = message
     return mailbox
+
+
+def read_messages(fields, mailbox):
+    for _ in range(fields.one("I")):
+        message = read_message(fields, mailbox)
+        mailbox.messages[message.uid] = message
+
+
+def read_message(fields, mailbox):
+    modseq = fields.one("Q")
+    message = Message(fields)
+    message.modseq = modseq
+    message.keywords = {mailbox.keywords[fields.one("H")] for _ in range(message.keyword_count)}
+    return message
 
 
 if __name__ == "__main__":

@@ -36,11 +36,14 @@ fn user_directory(partition: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_reader_agrees_with_a_golden_store() {
+fn the_reader_agrees_with_golden_stores() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let directory = user_directory(&golden.join("format-1.0"));
-    let printed = python("store_reader.py", &[directory.to_str().expect("a plain path")]);
-    assert_eq!(printed, fs::read_to_string(golden.join("format-1.0.txt")).expect("its text"));
+    for store in ["format-1.0", "compacted-1.0"] {
+        let directory = user_directory(&golden.join(store));
+        let printed = python("store_reader.py", &[directory.to_str().expect("a plain path")]);
+        let text = fs::read_to_string(golden.join(store).with_extension("0.txt"));
+        assert_eq!(printed, text.expect("its text"), "{store}");
+    }
 }
 
 #[test]

@@ -123,5 +123,6 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Code {
         Refusal::UidsExhausted => Code::Limit,
         Refusal::TooBig => Code::TooBig,
         Refusal::ReadOnly => Code::ReadOnly,
+        Refusal::Expunged => Code::ExpungeIssued,
     }
 }

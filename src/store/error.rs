@@ -47,9 +47,17 @@ pub enum Refusal {
     UidsExhausted,
     #[error("mailbox is open read-only")]
     ReadOnly,
+    /// Not only from its mailbox: its space has been given back (RFC 2180 §4.1).
+    #[error("message was expunged")]
+    Expunged,
 }
 
 impl Error {
+    /// Whether a file is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// For `map_err`; the path is only copied when there is an error.
     pub(crate) fn io(context: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { context, path: path.into(), source }

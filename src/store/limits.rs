@@ -56,3 +56,24 @@ pub const SNAPSHOT_AFTER: u64 = 256 * 1024;
 
 /// Users without sessions whose state a worker keeps in memory.
 pub const MAX_IDLE_USERS: usize = 256;
+
+/// Messages in one record of a checkpoint: what one damaged record takes along.
+pub const CHECKPOINT_BATCH: usize = 512;
+
+/// Bytes of a log that nobody needs any more before they are worth the work of getting rid of them. Small mailboxes
+/// never are.
+pub const MIN_GARBAGE: u64 = 1024 * 1024;
+
+/// Records in one pack; a reader keeps 16 bytes for each in memory.
+pub const MAX_PACKED: usize = 1 << 20;
+
+/// A large message's file that no record names is removed when it is this old, in seconds: its Append record follows its
+/// last byte at once, or never.
+pub const ORPHAN_AGE: i64 = 3600;
+
+/// An upload, or any other file under a temporary name, that nobody has written to for so long, in seconds, was left
+/// behind by a process that died.
+pub const UNFINISHED_AGE: i64 = 86_400;
+
+/// Messages that are restored in one transaction.
+pub const RESTORE_BATCH: usize = 1000;

@@ -5,19 +5,24 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::disk::{Disk, Open};
 use super::error::{Error, Result};
+use super::files::{LogFiles, segment_path};
 use super::message::LogPos;
-use super::record::segment_header;
+use super::pack::Unit;
+use super::record::{HEADER, segment_header};
 use crate::sys::{LockMode, OfdLock, about_to_block, read_at};
 
-/// Sealed segments whose descriptors a user keeps open.
+/// Sealed segments and packs whose descriptors a user keeps open.
 const OPEN_SEALED: usize = 4;
+
+/// How often a reader looks for a pack that was there a moment ago.
+const PACK_LOOKS: usize = 8;
 
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
@@ -26,7 +31,7 @@ pub(super) struct Log {
     lock: Arc<File>,
     active: Arc<File>,
     segment: u32,
-    sealed: Mutex<Vec<(u32, Arc<File>)>>,
+    sealed: Mutex<Vec<Arc<Unit>>>,
 }
 
 impl Log {
@@ -37,25 +42,16 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("cannot open", lock_path))?,
         };
-        let first = segment_path(dir, 1);
-        match open_segment(&**disk, dir, 1, mark) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && !first.exists() => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-            Ok(active) => {
-                let sealed = Mutex::default();
-                Ok(Some(Log {
-                    disk: disk.clone(),
-                    dir: dir.into(),
-                    mark,
-                    lock: Arc::new(lock),
-                    active: Arc::new(active),
-                    segment: 1,
-                    sealed,
-                }))
-            }
-        }
+        let Some((segment, active)) = open_first(&**disk, dir, mark)? else { return Ok(None) };
+        Ok(Some(Log {
+            disk: disk.clone(),
+            dir: dir.into(),
+            mark,
+            lock: Arc::new(lock),
+            active: Arc::new(active),
+            segment,
+            sealed: Mutex::default(),
+        }))
     }
 
     /// Makes the directories and the first segment. Several processes may do so at once; each ends with the
@@ -69,7 +65,7 @@ impl Log {
         {
             let _held =
                 OfdLock::lock(&lock, LockMode::Exclusive).map_err(Error::io("cannot lock", &lock_path))?;
-            if !segment_path(dir, 1).exists() {
+            if LogFiles::list(dir)?.is_empty() {
                 make_segment(&**disk, dir, 1, mark)?;
             }
             sync_dirs(&**disk, dir)?;
@@ -144,29 +140,81 @@ impl Log {
         Ok(next)
     }
 
-    /// Reads exactly `out.len()` bytes at `at`, in whatever segment.
+    /// Reads exactly `out.len()` bytes at `at`, in the active segment.
     pub fn read(&self, at: LogPos, out: &mut [u8]) -> Result<()> {
-        self.reader(at.segment)?.read(at, out)
+        read_at(&self.active, out, at.offset.into()).map_err(self.io("cannot read"))
     }
 
-    /// Reads a segment after the log has been let go of.
-    pub fn reader(&self, segment: u32) -> Result<Reader> {
-        let file = if segment == self.segment { self.active.clone() } else { self.sealed(segment)? };
-        Ok(Reader { file, dir: self.dir.clone(), segment })
+    /// Finds a record, in whatever segment, to read it after the log has been let go of.
+    ///
+    /// # Errors
+    /// [`Error::is_missing`] when its space has been given back.
+    pub fn reader(&self, record: LogPos) -> Result<Reader> {
+        let (file, at) = if record.segment == self.segment {
+            (self.active.clone(), u64::from(record.offset))
+        } else {
+            let unit = self.unit(record.segment)?;
+            (unit.file.clone(), unit.find(record).ok_or_else(|| self.missing(record.segment))?)
+        };
+        Ok(Reader { file, at: at + HEADER as u64, dir: self.dir.clone(), segment: record.segment })
     }
 
-    /// The file that holds `segment`, kept open for the next reader.
-    fn sealed(&self, segment: u32) -> Result<Arc<File>> {
+    /// The file of a segment that was sealed, and where it ends; `None` when it has been packed, which is done with what
+    /// is on stable storage only.
+    pub fn sealed_file(&self, segment: u32) -> Result<Option<(Arc<File>, u64)>> {
+        let unit = match self.unit(segment) {
+            Err(error) if error.is_missing() => return Ok(None),
+            other => other?,
+        };
+        let len = unit.file.metadata().map_err(self.io("cannot stat"))?.len();
+        Ok(unit.is_segment().then(|| (unit.file.clone(), len)))
+    }
+
+    /// The file that holds what is left of `segment`, kept open for the next reader.
+    pub fn unit(&self, segment: u32) -> Result<Arc<Unit>> {
         let mut open = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = open.iter().find(|(number, _)| *number == segment) {
-            return Ok(file.clone());
+        if let Some(unit) = open.iter().find(|unit| unit.covers(segment)) {
+            return Ok(unit.clone());
         }
-        let file = Arc::new(open_segment(&*self.disk, &self.dir, segment, self.mark)?);
+        let unit = Arc::new(self.open_unit(segment)?);
         if open.len() >= OPEN_SEALED {
             open.remove(0);
         }
-        open.push((segment, file.clone()));
-        Ok(file)
+        open.push(unit.clone());
+        Ok(unit)
+    }
+
+    fn open_unit(&self, segment: u32) -> Result<Unit> {
+        match open_segment(&*self.disk, &self.dir, segment, self.mark) {
+            Err(error) if error.is_missing() => {}
+            other => return Ok(Unit::segment(segment, other?)),
+        }
+        // A pack may be merged into a wider one while its name is on the way here.
+        for _ in 0..PACK_LOOKS {
+            let name = LogFiles::list(&self.dir)?.pack_of(segment);
+            match name.map(|name| Unit::open_pack(&*self.disk, &self.dir, name, self.mark)) {
+                Some(Err(error)) if error.is_missing() => {}
+                Some(opened) => return opened,
+                None => break,
+            }
+        }
+        Err(self.missing(segment))
+    }
+
+    fn missing(&self, segment: u32) -> Error {
+        let path = segment_path(&self.dir, segment);
+        Error::Io { context: "nothing is left of", path, source: io::ErrorKind::NotFound.into() }
+    }
+
+    /// Lets go of files that have been removed: an open one keeps its space.
+    pub fn close_removed(&self) {
+        let mut open = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|unit| !is_removed(&unit.file));
+    }
+
+    /// Whether the segment that this log stands in has been removed.
+    pub fn is_left_behind(&self) -> bool {
+        is_removed(&self.active)
     }
 
     fn io(&self, context: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -178,28 +226,26 @@ impl Log {
     }
 }
 
-/// An open segment.
+/// The payload of a record in an open file.
 pub(super) struct Reader {
     file: Arc<File>,
+    at: u64,
     dir: Arc<Path>,
     segment: u32,
 }
 
 impl Reader {
-    /// The file and where it ends.
-    pub fn into_parts(self) -> Result<(Arc<File>, u64)> {
-        let len = self.file.metadata().map_err(|error| self.io("cannot stat", error))?.len();
-        Ok((self.file, len))
+    /// Fills `out` with the payload from `from` on.
+    pub fn read(&self, from: u64, out: &mut [u8]) -> Result<()> {
+        let path = || segment_path(&self.dir, self.segment);
+        let read = read_at(&self.file, out, self.at + from);
+        read.map_err(|source| Error::Io { context: "cannot read", path: path(), source })
     }
+}
 
-    /// Fills `out` from `at` on, which is in this segment.
-    pub fn read(&self, at: LogPos, out: &mut [u8]) -> Result<()> {
-        read_at(&self.file, out, at.offset.into()).map_err(|error| self.io("cannot read", error))
-    }
-
-    fn io(&self, context: &'static str, source: io::Error) -> Error {
-        Error::Io { context, path: segment_path(&self.dir, self.segment), source }
-    }
+/// Whether a file that is open has no name any more.
+fn is_removed(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.nlink() == 0)
 }
 
 /// Waits for the lock of a log. A thread that has to wait says so first.
@@ -220,8 +266,22 @@ pub(super) fn blob_path(dir: &Path, number: u64) -> PathBuf {
     dir.join("blob").join(format!("{number:016x}"))
 }
 
-fn segment_path(dir: &Path, segment: u32) -> PathBuf {
-    dir.join("log").join(format!("{segment:010}"))
+/// The first segment that is left to read from; `None` when there is no log. What is in front of it is in the
+/// checkpoint.
+fn open_first(disk: &dyn Disk, dir: &Path, mark: u128) -> Result<Option<(u32, File)>> {
+    match open_segment(disk, dir, 1, mark) {
+        Err(error) if error.is_missing() => {}
+        other => return other.map(|file| Some((1, file))),
+    }
+    let files = LogFiles::list(dir)?;
+    let from = files.checkpoints.last().copied().unwrap_or(1);
+    match files.segments.iter().find(|segment| **segment >= from) {
+        Some(segment) => open_segment(disk, dir, *segment, mark).map(|file| Some((*segment, file))),
+        None if files.is_empty() => Ok(None),
+        None => {
+            Err(Error::Damaged { path: segment_path(dir, from), offset: 0, problem: "segment is missing" })
+        }
+    }
 }
 
 fn open_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result<File> {

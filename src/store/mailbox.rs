@@ -149,6 +149,13 @@ impl Mailbox {
         uids.ranges().flat_map(|(first, last)| self.messages_between(first, last))
     }
 
+    /// Takes all live messages out of a mailbox that nobody uses any more.
+    pub fn take_live(&mut self) -> Vec<Message> {
+        let mut messages = std::mem::take(&mut self.messages);
+        messages.retain(|message| message.expunged.is_none());
+        messages
+    }
+
     /// The live messages, ascending.
     pub fn live_messages(&self) -> impl Iterator<Item = &Message> {
         self.messages.iter().filter(|message| message.expunged.is_none())
@@ -246,22 +253,7 @@ impl Mailbox {
 
     /// Adds a message behind all others.
     pub fn push_message(&mut self, entry: Entry<'_>, keywords: KeywordSet, modseq: ModSeq) {
-        let message = Message {
-            uid: entry.uid,
-            flags: entry.flags,
-            keywords,
-            modseq,
-            size: entry.size,
-            internal_date: entry.internal_date,
-            save_date: entry.save_date,
-            sent_day: entry.sent_day,
-            email: entry.email,
-            thread: entry.thread,
-            blob: entry.blob,
-            meta: entry.meta,
-            meta_len: entry.meta_len,
-            expunged: None,
-        };
+        let message = Message::of(&entry, keywords, modseq);
         self.uid_next = self.uid_next.max(u64::from(entry.uid.get()) + 1);
         self.size += u64::from(message.size);
         self.unseen += u32::from(!message.flags.contains(Flags::SEEN));

@@ -8,7 +8,7 @@ use super::limits::MAX_MAILBOXES;
 use super::mailbox::{Mailbox, Status};
 use super::message::Message;
 use super::names::{MailboxId, ModSeq};
-use super::payload::{Expunge, MailboxRename};
+use super::payload::{Expunge, MailboxDelete, MailboxRename};
 use super::record::{Kind, Transaction};
 use super::state::State;
 use super::transfer;
@@ -55,9 +55,11 @@ impl User {
         if name == INBOX {
             return Err(Refusal::InboxUndeletable.into());
         }
+        let when = self.now();
         let written = self.transact(|state, txn| {
             let mailbox = state.by_name(&name).ok_or(Refusal::NonExistent)?;
-            txn.record(Kind::MailboxDelete, |out| out.put_u128(mailbox.id.0));
+            let delete = MailboxDelete { mailbox: mailbox.id, when };
+            txn.record(Kind::MailboxDelete, |out| delete.put(out));
             Ok((mailbox.id, mailbox.next_modseq()))
         })?;
         self.wait_durable(&written)?;
@@ -167,7 +169,7 @@ fn empty_inbox(state: &State, to: &str, txn: &mut Transaction) -> Result<Renamed
     let messages: Vec<&Message> = inbox.live_messages().collect();
     if !messages.is_empty() {
         transfer::record_copies(&messages, inbox, &target, txn);
-        let expunge = Expunge { mailbox: inbox.id, modseq, uids: (*inbox.live).clone() };
+        let expunge = Expunge { mailbox: inbox.id, modseq, uids: (*inbox.live).clone(), when: 0 };
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }
     Ok(Renamed::Inbox { inbox: inbox.id, modseq, made: id, moved: (*inbox.live).clone() })

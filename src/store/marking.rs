@@ -106,7 +106,8 @@ impl Selected {
         if self.user.fresh()?.state.mailboxes.get(&id).is_some_and(|mailbox| mailbox.deleted().is_empty()) {
             return Ok(0);
         }
-        let written = self.user.transact(|state, txn| record_expunge(state, id, among, txn))?;
+        let when = self.user.now();
+        let written = self.user.transact(|state, txn| record_expunge(state, id, among, when, txn))?;
         let (gone, modseq) = &written.value;
         if !gone.is_empty() {
             self.user.changed(id, *modseq);
@@ -209,11 +210,12 @@ fn record_expunge(
     state: &State,
     id: MailboxId,
     among: &UidSet,
+    when: i64,
     txn: &mut Transaction,
 ) -> Result<(UidSet, ModSeq)> {
     let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
-    let expunge =
-        Expunge { mailbox: id, modseq: mailbox.next_modseq(), uids: mailbox.deleted().intersection(among) };
+    let (modseq, uids) = (mailbox.next_modseq(), mailbox.deleted().intersection(among));
+    let expunge = Expunge { mailbox: id, modseq, uids, when };
     if !expunge.uids.is_empty() {
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }

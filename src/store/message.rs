@@ -1,7 +1,10 @@
 //! A message as the store keeps it in memory: what commands ask for all the time. The rest is read from the log.
 
+use smallvec::SmallVec;
+
 use super::flags::{Flags, KeywordSet};
 use super::names::{ModSeq, Uid};
+use super::payload::Entry;
 
 /// A place in a user's log: segment and byte offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,11 +20,6 @@ impl LogPos {
 
     pub(crate) fn from_u64(packed: u64) -> Self {
         LogPos { segment: (packed >> 32) as u32, offset: packed as u32 }
-    }
-
-    /// Where the payload of the record at this place begins.
-    pub(crate) fn payload(self) -> LogPos {
-        LogPos { offset: self.offset.saturating_add(super::record::HEADER as u32), ..self }
     }
 
     pub(crate) fn to_u64(self) -> u64 {
@@ -77,4 +75,44 @@ pub struct Message {
     pub(crate) meta_len: u32,
     /// The mod-sequence of its expunge; such a message is kept while a session's view still has it.
     pub(crate) expunged: Option<ModSeq>,
+}
+
+impl Message {
+    /// The message that an entry describes.
+    pub(super) fn of(entry: &Entry<'_>, keywords: KeywordSet, modseq: ModSeq) -> Message {
+        Message {
+            uid: entry.uid,
+            flags: entry.flags,
+            keywords,
+            modseq,
+            size: entry.size,
+            internal_date: entry.internal_date,
+            save_date: entry.save_date,
+            sent_day: entry.sent_day,
+            email: entry.email,
+            thread: entry.thread,
+            blob: entry.blob,
+            meta: entry.meta,
+            meta_len: entry.meta_len,
+            expunged: None,
+        }
+    }
+
+    /// As an entry, but for its keywords: those have names in one mailbox only.
+    pub(super) fn entry<'a>(&self) -> Entry<'a> {
+        Entry {
+            uid: self.uid,
+            flags: self.flags,
+            size: self.size,
+            internal_date: self.internal_date,
+            save_date: self.save_date,
+            sent_day: self.sent_day,
+            email: self.email,
+            thread: self.thread,
+            blob: self.blob,
+            meta: self.meta,
+            meta_len: self.meta_len,
+            keywords: SmallVec::new(),
+        }
+    }
 }

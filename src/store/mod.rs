@@ -12,10 +12,14 @@
 //! against the state, appends that with one write, and applies it through the same code as a replay. So the state never
 //! says anything that the log does not.
 
+mod archive;
 mod change;
+mod checkpoint;
+mod compact;
 mod disk;
 mod epoch;
 mod error;
+mod files;
 mod flags;
 mod group_sync;
 pub mod limits;
@@ -27,10 +31,12 @@ mod message;
 mod meta;
 mod names;
 mod notes;
+mod pack;
 mod path;
 mod payload;
 mod record;
 mod replay;
+mod restore;
 mod snapshot;
 mod state;
 #[allow(clippy::module_inception)]
@@ -40,12 +46,14 @@ mod tests;
 mod transfer;
 mod tree;
 mod uid_set;
+mod upkeep;
 mod upload;
 mod user;
 mod view;
 mod wire;
 
 pub use change::{Change, Counters, FlagStep, INBOX, What};
+pub use compact::Compacted;
 pub use epoch::{begin_epoch, close_epoch};
 pub use error::{Error, Refusal, Result};
 pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};
@@ -54,6 +62,7 @@ pub use marking::Stored;
 pub use message::{BlobRef, InternalDate, LogPos, Message};
 pub use meta::Meta;
 pub use names::{MAX_USER_NAME, MailboxId, ModSeq, SeqNo, Uid, UserName, UserNameError};
+pub use restore::Restored;
 pub use store::{ChangeListener, FlagSync, Options, Store, Tuning};
 pub use transfer::{Appended, Copied};
 pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, is_beneath};

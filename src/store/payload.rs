@@ -196,6 +196,8 @@ pub(super) struct Expunge {
     pub mailbox: MailboxId,
     pub modseq: ModSeq,
     pub uids: UidSet,
+    /// Seconds since 1970; 0: they live on in another place, or nobody knows, and the expunge cannot be undone.
+    pub when: i64,
 }
 
 impl Expunge {
@@ -204,6 +206,7 @@ impl Expunge {
         out.put_u64(self.modseq.0);
         out.put_u32(self.uids.ranges().count() as u32);
         put_ranges(&self.uids, out);
+        out.put_i64(self.when);
     }
 
     pub fn take(payload: &[u8]) -> Option<Self> {
@@ -211,7 +214,28 @@ impl Expunge {
         let mailbox = MailboxId(fields.u128()?);
         let modseq = ModSeq(fields.u64()?);
         let count = fields.u32()?;
-        Some(Expunge { mailbox, modseq, uids: take_ranges(&mut fields, count)? })
+        let uids = take_ranges(&mut fields, count)?;
+        Some(Expunge { mailbox, modseq, uids, when: fields.i64().unwrap_or(0) })
+    }
+}
+
+/// A mailbox and its messages go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MailboxDelete {
+    pub mailbox: MailboxId,
+    /// Seconds since 1970; 0 when nobody knows.
+    pub when: i64,
+}
+
+impl MailboxDelete {
+    pub fn put(self, out: &mut Vec<u8>) {
+        out.put_u128(self.mailbox.0);
+        out.put_i64(self.when);
+    }
+
+    pub fn take(payload: &[u8]) -> Option<Self> {
+        let mut fields = Fields(payload);
+        Some(MailboxDelete { mailbox: MailboxId(fields.u128()?), when: fields.i64().unwrap_or(0) })
     }
 }
 

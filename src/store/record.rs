@@ -25,12 +25,18 @@ pub(super) enum Kind {
     Recent,
     Epoch,
     Seal,
+    // These five stand in checkpoints only.
+    Base,
+    Mailbox,
+    Messages,
+    Lost,
+    Gone,
     /// A type of a newer minor version, which says itself that it may be skipped.
     Ignorable,
 }
 
 impl Kind {
-    const KNOWN: [Kind; 12] = [
+    const KNOWN: [Kind; 17] = [
         Kind::Blob,
         Kind::Meta,
         Kind::Append,
@@ -43,6 +49,11 @@ impl Kind {
         Kind::Recent,
         Kind::Epoch,
         Kind::Seal,
+        Kind::Base,
+        Kind::Mailbox,
+        Kind::Messages,
+        Kind::Lost,
+        Kind::Gone,
     ];
 
     fn code(self) -> u8 {

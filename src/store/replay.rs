@@ -34,7 +34,12 @@ pub(super) struct Tear {
 
 /// Applies what was appended to the log since `state.position`. With `verify`, message bytes are checked as well.
 pub(super) fn catch_up(log: &mut Log, state: &mut State, verify: bool) -> Result<Tail> {
-    loop {
+    catch_up_to(log, state, u32::MAX, verify)
+}
+
+/// As [`catch_up`], but stops at the start of the segment `until`.
+pub(super) fn catch_up_to(log: &mut Log, state: &mut State, until: u32, verify: bool) -> Result<Tail> {
+    while state.position.segment < until {
         let size = log.size()?;
         if size == u64::from(state.position.offset) {
             return Ok(Tail::Clean);
@@ -55,6 +60,7 @@ pub(super) fn catch_up(log: &mut Log, state: &mut State, verify: bool) -> Result
             }
         }
     }
+    Ok(Tail::Clean)
 }
 
 /// Applies a transaction that this process has just written.
@@ -224,6 +230,20 @@ pub(super) fn are_whole(bytes: &[u8], start: u32) -> bool {
             Err(stop) => return matches!(stop, Stop::End),
         }
     }
+}
+
+/// Whether `bytes`, which begin at `start`, are one whole transaction and `apply` takes all of its records.
+pub(super) fn whole_transaction(
+    bytes: &[u8],
+    start: u32,
+    mut apply: impl FnMut(Kind, &[u8]) -> bool,
+) -> bool {
+    let mut found = Found::default();
+    let whole = found.read(&mut Memory { bytes, start }, start, true).is_ok();
+    let mut records = found.records.iter();
+    whole
+        && found.end as usize == start as usize + bytes.len()
+        && records.all(|(kind, payload)| apply(*kind, &found.payloads[payload.clone()]))
 }
 
 /// Catches up with the lock held, and cuts off what a dead writer left behind, so that the end of the log is

@@ -5,8 +5,6 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::disk::{Disk, open_for_reading};
 use super::error::Result;
 use super::flags::{Keyword, KeywordSet, KeywordTable};
@@ -23,6 +21,9 @@ use super::wire::{Fields, PutFields};
 const MAGIC: &[u8; 8] = b"HELIOSNP";
 const VERSION: u32 = 1;
 const FILE: &str = "snapshot";
+/// Where the place of the first record behind a snapshot is, and the end of that.
+const PLACE_AT: usize = 32;
+const HEAD: usize = 40;
 
 /// Whether enough was logged since the last snapshot. Each is paid for by half as many bytes of log records, so
 /// that snapshots cost a constant factor however large the user is.
@@ -33,6 +34,18 @@ pub(super) fn is_due(state: &State) -> bool {
 /// Writes the snapshot of a user; the log up to its place is durable.
 pub(super) fn save(disk: &dyn Disk, dir: &Path, bytes: &[u8]) -> Result<()> {
     write_durably(disk, &dir.join(FILE), bytes)
+}
+
+/// Removes a snapshot that begins in front of `segment`, where the log may have made room: the checkpoint says more.
+pub(super) fn remove_before(disk: &dyn Disk, dir: &Path, segment: u32) {
+    let path = dir.join(FILE);
+    let mut head = [0; HEAD];
+    let read = open_for_reading(&path).and_then(|mut file| file.read_exact(&mut head));
+    let place = Fields(&head[PLACE_AT..]).u64().map(LogPos::from_u64);
+    if read.is_ok() && place.is_some_and(|place| place.segment < segment) {
+        // Where it cannot be removed, it is ignored.
+        let _ = disk.remove(&path);
+    }
 }
 
 /// Reads the snapshot of a user, if there is one that can be used.
@@ -59,13 +72,18 @@ pub(super) fn encode(state: &State, mark: u128) -> Vec<u8> {
     out.put_u32(state.subscriptions.len() as u32);
     state.subscriptions.iter().for_each(|name| out.put_text16(name));
     out.put_u32(state.mailboxes.len() as u32);
-    state.mailboxes.values().for_each(|mailbox| put_mailbox(mailbox, &mut out));
+    for mailbox in state.mailboxes.values() {
+        put_mailbox(mailbox, &mut out);
+        out.put_u32(mailbox.live.len());
+        mailbox.live_messages().for_each(|message| put_message(message, &mut out));
+    }
     let crc = crc32fast::hash(&out[16..]);
     out[12..16].copy_from_slice(&crc.to_le_bytes());
     out
 }
 
-fn put_mailbox(mailbox: &Mailbox, out: &mut Vec<u8>) {
+/// A mailbox without its messages.
+pub(super) fn put_mailbox(mailbox: &Mailbox, out: &mut Vec<u8>) {
     out.put_u128(mailbox.id.0);
     out.put_u32(mailbox.uid_validity);
     out.put_u64(mailbox.uid_next);
@@ -82,27 +100,11 @@ fn put_mailbox(mailbox: &Mailbox, out: &mut Vec<u8>) {
         out.put_u32(gone.first.get());
         out.put_u32(gone.last.get());
     }
-    out.put_u32(mailbox.live.len());
-    mailbox.live_messages().for_each(|message| put_message(message, out));
 }
 
-fn put_message(message: &Message, out: &mut Vec<u8>) {
+pub(super) fn put_message(message: &Message, out: &mut Vec<u8>) {
     out.put_u64(message.modseq.0);
-    let entry = Entry {
-        uid: message.uid,
-        flags: message.flags,
-        size: message.size,
-        internal_date: message.internal_date,
-        save_date: message.save_date,
-        sent_day: message.sent_day,
-        email: message.email,
-        thread: message.thread,
-        blob: message.blob,
-        meta: message.meta,
-        meta_len: message.meta_len,
-        keywords: SmallVec::new(),
-    };
-    entry.put_fixed(out, message.keywords.iter().count());
+    message.entry().put_fixed(out, message.keywords.iter().count());
     message.keywords.iter().for_each(|index| out.put_u16(index as u16));
 }
 
@@ -123,13 +125,18 @@ fn decode(bytes: &[u8], mark: u128) -> Option<State> {
         state.subscriptions.insert(fields.text16()?.to_owned());
     }
     for _ in 0..fields.u32()? {
-        let mailbox = take_mailbox(&mut fields)?;
+        let mut mailbox = take_mailbox(&mut fields)?;
+        for _ in 0..fields.u32()? {
+            let (entry, keywords, modseq) = take_message(&mailbox.keywords, &mut fields)?;
+            mailbox.push_message(entry, keywords, modseq);
+        }
         state.insert(mailbox);
     }
     Some(state)
 }
 
-fn take_mailbox(fields: &mut Fields<'_>) -> Option<Mailbox> {
+/// A mailbox without its messages; they may follow.
+pub(super) fn take_mailbox(fields: &mut Fields<'_>) -> Option<Mailbox> {
     let id = MailboxId(fields.u128()?);
     let uid_validity = fields.u32()?;
     let uid_next = fields.u64()?;
@@ -145,8 +152,6 @@ fn take_mailbox(fields: &mut Fields<'_>) -> Option<Mailbox> {
         mailbox.remember_expunge(Expunged { modseq, first, last });
     }
     mailbox.expunges_forgotten = mailbox.expunges_forgotten.max(forgotten);
-    let count = fields.u32()?;
-    take_messages(&mut mailbox, count, fields)?;
     mailbox.restore_counters(uid_next, highest_modseq, recent_from);
     Some(mailbox)
 }
@@ -159,17 +164,18 @@ fn take_keywords(fields: &mut Fields<'_>) -> Option<KeywordTable> {
     Some(table)
 }
 
-fn take_messages(mailbox: &mut Mailbox, count: u32, fields: &mut Fields<'_>) -> Option<()> {
-    for _ in 0..count {
-        let modseq = ModSeq(fields.u64()?);
-        let (entry, keyword_count) = Entry::take_fixed(fields)?;
-        let mut keywords = KeywordSet::default();
-        for _ in 0..keyword_count {
-            let index = usize::from(fields.u16()?);
-            mailbox.keywords.name(index)?;
-            keywords.insert(index);
-        }
-        mailbox.push_message(entry, keywords, modseq);
+/// A message of a mailbox with these keywords.
+pub(super) fn take_message<'a>(
+    known: &KeywordTable,
+    fields: &mut Fields<'a>,
+) -> Option<(Entry<'a>, KeywordSet, ModSeq)> {
+    let modseq = ModSeq(fields.u64()?);
+    let (entry, keyword_count) = Entry::take_fixed(fields)?;
+    let mut keywords = KeywordSet::default();
+    for _ in 0..keyword_count {
+        let index = usize::from(fields.u16()?);
+        known.name(index)?;
+        keywords.insert(index);
     }
-    Some(())
+    Some((entry, keywords, modseq))
 }

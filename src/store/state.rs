@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::archive::Archive;
 use super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP, EPOCH_UID_VALIDITY_JUMP};
 use super::mailbox::Mailbox;
 use super::message::LogPos;
 use super::names::MailboxId;
-use super::payload::{Append, Expunge, FlagsChange, MailboxCreate, MailboxRename};
+use super::payload::{Append, Expunge, FlagsChange, MailboxCreate, MailboxDelete, MailboxRename};
 use super::record::Kind;
 use super::tree::{SpecialUses, Tree, TreeEntry};
 use super::wire::Fields;
@@ -23,6 +24,8 @@ pub(super) struct State {
     pub subscriptions: BTreeSet<String>,
     by_name: HashMap<String, MailboxId>,
     tree: Option<Arc<Tree>>,
+    /// What is gone and can come back; kept only where somebody asked for it.
+    pub archive: Option<Box<Archive>>,
     /// Bytes of applied records, bulk not counted, since the last snapshot.
     pub since_snapshot: u64,
     /// Bytes of the last snapshot.
@@ -43,6 +46,7 @@ impl State {
             subscriptions: BTreeSet::new(),
             by_name: HashMap::new(),
             tree: None,
+            archive: None,
             since_snapshot: 0,
             snapshot_len: 0,
         }
@@ -100,14 +104,19 @@ impl State {
             }
             Kind::Expunge => {
                 let expunge = Expunge::take(payload)?;
-                self.mailboxes.get_mut(&expunge.mailbox)?.expunge(&expunge);
+                let mailbox = self.mailboxes.get_mut(&expunge.mailbox)?;
+                if let Some(archive) = &mut self.archive {
+                    archive.expunge(mailbox, &expunge);
+                }
+                mailbox.expunge(&expunge);
             }
             Kind::MailboxCreate => self.create(&MailboxCreate::take(payload)?),
             Kind::MailboxRename => self.rename(&MailboxRename::take(payload)?)?,
-            Kind::MailboxDelete => self.delete(MailboxId(Fields(payload).u128()?))?,
+            Kind::MailboxDelete => self.delete(MailboxDelete::take(payload)?)?,
             Kind::Subscribe => self.subscribe(payload)?,
             Kind::Recent => self.claim_recent(payload)?,
             Kind::Epoch => self.begin_epoch(Fields(payload).u64()?),
+            Kind::Base | Kind::Mailbox | Kind::Messages | Kind::Lost | Kind::Gone => return None,
         }
         Some(())
     }
@@ -129,10 +138,13 @@ impl State {
         Some(())
     }
 
-    fn delete(&mut self, id: MailboxId) -> Option<()> {
+    fn delete(&mut self, delete: MailboxDelete) -> Option<()> {
         self.tree = None;
-        let mailbox = self.mailboxes.remove(&id)?;
+        let mailbox = self.mailboxes.remove(&delete.mailbox)?;
         self.by_name.remove(&mailbox.name);
+        if let Some(archive) = &mut self.archive {
+            archive.delete(mailbox, delete.when);
+        }
         Some(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,15 @@ use super::change::Change;
 use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
-use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, SEGMENT_SIZE};
+use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
 use super::names::{MailboxId, ModSeq, UserName};
-use super::user::User;
+use super::user::{User, unix_now};
 
 /// How long a change of flags may wait for its sync.
 const SYNC_DELAY: Duration = Duration::from_millis(500);
+
+/// How often the housekeeper looks for open files that have been removed.
+const LOOK_AROUND: Duration = Duration::from_secs(300);
 
 /// Hears of every change right after it is written, before it is durable.
 pub trait ChangeListener: Send + Sync {
@@ -57,8 +60,12 @@ pub struct Options {
     pub tuning: Tuning,
     /// A segment of a log is sealed when it is longer than this, in bytes.
     pub segment_size: u32,
+    /// So many bytes that nobody needs are not worth the work of making room.
+    pub(super) min_garbage: u64,
     /// Where all writing goes.
     pub(super) disk: Arc<dyn Disk>,
+    /// Seconds since 1970, where something gets old.
+    pub(super) clock: fn() -> i64,
 }
 
 impl Options {
@@ -68,7 +75,9 @@ impl Options {
             root: root.into(),
             tuning: Tuning { flag_sync: FlagSync::Deferred, max_message: MAX_MESSAGE },
             segment_size: SEGMENT_SIZE,
+            min_garbage: MIN_GARBAGE,
             disk: Arc::new(Local),
+            clock: unix_now,
         }
     }
 }
@@ -76,8 +85,10 @@ impl Options {
 /// The message store, as one process uses it. Open it after `fork`.
 pub struct Store {
     shared: Arc<Shared>,
-    users: Mutex<HashMap<UserName, Arc<User>>>,
+    users: Arc<Users>,
 }
+
+type Users = Mutex<HashMap<UserName, Arc<User>>>;
 
 pub(super) struct Shared {
     pub options: Options,
@@ -106,10 +117,12 @@ impl Store {
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
         let tuning = ArcSwap::from_pointee(options.tuning);
         let shared = Arc::new(Shared { options, tuning, listener, epoch, chores, new_chore });
-        let keeper = shared.clone();
-        let started = thread::Builder::new().name("housekeeper".into()).spawn(move || keeper.keep_house());
+        let users: Arc<Users> = Arc::default();
+        let (keeper, known) = (shared.clone(), Arc::downgrade(&users));
+        let keep_house = move || keeper.keep_house(&known);
+        let started = thread::Builder::new().name("housekeeper".into()).spawn(keep_house);
         started.map_err(Error::io("cannot start the housekeeper of", &shared.options.root))?;
-        Ok(Store { shared, users: Mutex::default() })
+        Ok(Store { shared, users })
     }
 
     /// Changes what can be changed; it holds for what begins from now on.
@@ -135,7 +148,7 @@ impl Store {
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<UserName, Arc<User>>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.users)
     }
 
     /// Makes everything durable. Call it when no session is left.
@@ -173,15 +186,21 @@ impl Shared {
         }
     }
 
-    fn keep_house(&self) {
+    fn keep_house(&self, known: &Weak<Users>) {
+        let mut looked = Instant::now();
         while let Some(users) = self.next_chores() {
             for user in users.into_values() {
                 report(&user, user.sync_all().and_then(|()| user.save_snapshot()));
             }
+            if looked.elapsed() >= LOOK_AROUND {
+                looked = Instant::now();
+                let users = known.upgrade().map(|users| lock(&users).values().cloned().collect::<Vec<_>>());
+                users.unwrap_or_default().iter().for_each(|user| report(user, user.close_removed()));
+            }
         }
     }
 
-    /// Waits for what is due; `None` when the store is closed and nothing is left to do.
+    /// Waits for what is due, which may be a look around; `None` when the store is closed and nothing is left to do.
     fn next_chores(&self) -> Option<HashMap<UserName, Arc<User>>> {
         let mut chores = self.chores();
         loop {
@@ -193,15 +212,19 @@ impl Shared {
                 }
                 _ if chores.closed => return None,
                 Some(due) => due - now,
-                None => Duration::MAX,
+                None => LOOK_AROUND,
             };
-            chores = if wait == Duration::MAX {
-                self.new_chore.wait(chores).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                self.new_chore.wait_timeout(chores, wait).unwrap_or_else(PoisonError::into_inner).0
-            };
+            let waited = self.new_chore.wait_timeout(chores, wait).unwrap_or_else(PoisonError::into_inner);
+            chores = waited.0;
+            if waited.1.timed_out() && chores.due.is_none() {
+                return Some(HashMap::new());
+            }
         }
     }
+}
+
+fn lock(users: &Users) -> MutexGuard<'_, HashMap<UserName, Arc<User>>> {
+    users.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An error of the housekeeper has no client to go to.

@@ -152,7 +152,7 @@ fn record_append(
     })
 }
 
-fn record_entries(
+pub(super) fn record_entries(
     mailbox: &Mailbox,
     entries: &[Entry<'_>],
     claims_recent: bool,
@@ -167,7 +167,7 @@ fn record_entries(
 }
 
 /// The UIDs that the next `count` messages get.
-fn next_uids(mailbox: &Mailbox, count: usize) -> Result<UidSet, Refusal> {
+pub(super) fn next_uids(mailbox: &Mailbox, count: usize) -> Result<UidSet, Refusal> {
     mailbox.room_for(count)?;
     let first = mailbox.uid_next;
     let ends = count.checked_sub(1).and_then(|more| Some((uid(first)?, uid(first + more as u64)?)));
@@ -291,7 +291,7 @@ fn record_transfer(
     // The two records of a MOVE within one mailbox follow each other.
     let source_modseq = if source.id == target.id { ModSeq(modseq.0 + 1) } else { source.next_modseq() };
     if moves {
-        let expunge = Expunge { mailbox: source.id, modseq: source_modseq, uids: taken.clone() };
+        let expunge = Expunge { mailbox: source.id, modseq: source_modseq, uids: taken.clone(), when: 0 };
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }
     let appended = Appended { uid_validity: target.uid_validity, uids };

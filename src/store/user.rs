@@ -4,11 +4,12 @@
 //! held for the time of a command's look into memory and of one `write`; a sync is waited for without it.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::checkpoint;
 use super::disk::{check_dirs, open_for_reading};
 use super::error::{Error, Result};
 use super::group_sync::GroupSync;
@@ -33,7 +34,7 @@ use super::{BlobRef, FlagSync, Message};
 /// A handle that all sessions of a user in this process share.
 pub struct User {
     name: UserName,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     inner: Mutex<Inner>,
     /// The file whose lock orders writers of all processes.
@@ -55,6 +56,9 @@ pub(super) struct Written<T> {
     pub value: T,
     end: Option<(Arc<File>, LogPos)>,
 }
+
+/// How often a user whose log makes room at this moment is read again.
+const CHECKPOINT_LOOKS: usize = 4;
 
 /// Transactions larger than this do not leave their buffer behind.
 const KEPT_BUFFER: usize = 16 * 1024;
@@ -122,6 +126,11 @@ impl User {
         &self.name
     }
 
+    /// Seconds since 1970, as the store's clock has them.
+    pub(super) fn now(&self) -> i64 {
+        (self.shared.options.clock)()
+    }
+
     pub(super) fn mark(&self) -> u128 {
         user_mark(&self.name)
     }
@@ -148,11 +157,19 @@ impl User {
         let mut inner = self.known()?;
         let Inner { log, state, .. } = &mut *inner;
         let before = state.position;
-        catch_up(log, state, false)?;
-        if state.position != before {
-            self.sync.note_written(state.position);
+        if let Err(error) = catch_up(log, state, false) {
+            self.overtake(&mut inner, error)?;
+        }
+        if inner.state.position != before {
+            self.sync.note_written(inner.state.position);
         }
         Ok(inner)
+    }
+
+    /// What this process would have to read next is gone, since it has not looked for so long: it goes on behind the
+    /// checkpoint that stands for it.
+    fn overtake(&self, inner: &mut Inner, error: Error) -> Result<()> {
+        if error.is_missing() { inner.reload(self.mark(), &self.shared) } else { Err(error) }
     }
 
     /// Appends what `build` records, all or nothing. `build` sees the state up to date and nobody else can write
@@ -165,7 +182,11 @@ impl User {
             let mut inner = self.known()?;
             let held = log::lock(&self.lock)?;
             let Inner { log, state, .. } = &mut *inner;
-            settle(log, state, self.shared.epoch, false)?;
+            if let Err(error) = settle(log, state, self.shared.epoch, false) {
+                drop(held);
+                self.overtake(&mut inner, error)?;
+                continue;
+            }
             if self.sync.lag(state.position) <= MAX_UNSYNCED {
                 return self.commit(&mut inner, build);
             }
@@ -215,6 +236,29 @@ impl User {
         Ok(())
     }
 
+    /// Begins a segment, unless the active one has no record yet. Returns its number, all before it being on stable
+    /// storage, and for how long nobody else could use the log.
+    pub(super) fn begin_segment(&self) -> Result<(u32, Duration)> {
+        // What is synced now need not be synced while others wait.
+        drop(self.fresh()?);
+        self.sync_all()?;
+        let (active, held) = self.seal()?;
+        self.sync_all()?;
+        Ok((active, held))
+    }
+
+    fn seal(&self) -> Result<(u32, Duration)> {
+        let mut inner = self.known()?;
+        let _held = log::lock(&self.lock)?;
+        let began = Instant::now();
+        let Inner { log, state, .. } = &mut *inner;
+        settle(log, state, self.shared.epoch, false)?;
+        if state.position != Log::start_of(state.position.segment) {
+            self.roll(log, state)?;
+        }
+        Ok((state.position.segment, began.elapsed()))
+    }
+
     /// Syncs the segment before the active one while that is empty: nothing may be written to a segment before all that
     /// is in front of it is on stable storage, whoever wrote it.
     fn sync_sealed(&self, log: &Log, end: LogPos) -> Result<()> {
@@ -222,7 +266,7 @@ impl User {
             return Ok(());
         }
         let sealed = end.segment - 1;
-        let (file, len) = log.reader(sealed)?.into_parts()?;
+        let Some((file, len)) = log.sealed_file(sealed)? else { return Ok(()) };
         self.wait(&file, LogPos::new(sealed, u32::try_from(len).unwrap_or(u32::MAX)))
     }
 
@@ -267,7 +311,7 @@ impl User {
     fn sync_to(&self, file: &File, end: LogPos) -> Result<()> {
         // No lock on the log: a sealed segment does not change any more.
         let sealed = if end.segment > 1 && end == Log::start_of(end.segment) {
-            Some(self.known()?.log.reader(end.segment - 1)?.into_parts()?)
+            self.known()?.log.sealed_file(end.segment - 1)?
         } else {
             None
         };
@@ -307,8 +351,9 @@ impl User {
     /// What was computed about a message at APPEND.
     pub(super) fn meta(&self, message: &Message) -> Result<Meta> {
         let mut bytes = vec![0; message.meta_len as usize];
-        let at = message.meta.payload();
-        self.known()?.log.reader(at.segment)?.read(at, &mut bytes)?;
+        let at = message.meta;
+        let reader = self.known()?.log.reader(at)?;
+        reader.read(0, &mut bytes)?;
         let damaged = || self.known().map(|inner| inner.log.damaged(at, "a Meta record does not add up"));
         Meta::decode(bytes).map_or_else(|| Err(damaged()?), Ok)
     }
@@ -334,9 +379,8 @@ impl User {
     fn read_exact(&self, message: &Message, from: u64, out: &mut [u8]) -> Result<()> {
         match message.blob {
             BlobRef::Inline(place) => {
-                let at = place.payload();
-                let reader = self.known()?.log.reader(at.segment)?;
-                reader.read(LogPos::new(at.segment, at.offset + from as u32), out)
+                let reader = self.known()?.log.reader(place)?;
+                reader.read(from, out)
             }
             BlobRef::File(number) => {
                 let path = log::blob_path(&self.dir, number);
@@ -344,6 +388,17 @@ impl User {
                 crate::sys::read_at(&file, out, from).map_err(Error::io("cannot read", &path))
             }
         }
+    }
+
+    /// Lets go of files that making room has removed, since their space comes back only then.
+    pub(super) fn close_removed(&self) -> Result<()> {
+        let inner = self.known()?;
+        inner.log.close_removed();
+        if inner.log.is_left_behind() {
+            drop(inner);
+            drop(self.fresh()?);
+        }
+        Ok(())
     }
 
     /// Whether no session uses this handle but the cache.
@@ -361,9 +416,32 @@ impl Inner {
 
     /// Builds the state from the snapshot and the log behind it, and mends the end of the log.
     fn reload(&mut self, mark: u128, shared: &Shared) -> Result<()> {
-        let loaded = snapshot::load(self.log.dir(), mark);
-        self.state = loaded.unwrap_or_else(|| State::new(Log::start_of(1)));
-        self.log.advance(self.state.position.segment)?;
+        let dir = self.log.dir().to_owned();
+        if let Some(state) = snapshot::load(&dir, mark) {
+            match self.replay_from(state, shared) {
+                // The log that it would need has made room; the checkpoint is newer.
+                Err(error) if error.is_missing() => {}
+                done => return done,
+            }
+        }
+        // A checkpoint may be followed by the next one, and the log between them go, while it is read.
+        for _ in 1..CHECKPOINT_LOOKS {
+            match self.replay_from_checkpoint(&dir, mark, shared) {
+                Err(error) if error.is_missing() => {}
+                done => return done,
+            }
+        }
+        self.replay_from_checkpoint(&dir, mark, shared)
+    }
+
+    fn replay_from_checkpoint(&mut self, dir: &Path, mark: u128, shared: &Shared) -> Result<()> {
+        let state = checkpoint::newest(dir, mark, None)?.unwrap_or_else(|| State::new(Log::start_of(1)));
+        self.replay_from(state, shared)
+    }
+
+    fn replay_from(&mut self, state: State, shared: &Shared) -> Result<()> {
+        self.log.advance(state.position.segment)?;
+        self.state = state;
         let lock_file = self.log.lock_file();
         let _held = log::lock(&lock_file)?;
         settle(&mut self.log, &mut self.state, shared.epoch, true)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-use super::error::{Refusal, Result};
+use super::error::{Error, Refusal, Result};
 use super::flags::KeywordTable;
 use super::mailbox::{Mailbox, ViewMark};
 use super::message::Message;
@@ -314,17 +314,27 @@ impl Selected {
     /// What was computed about a message at APPEND: one read of the log.
     ///
     /// # Errors
-    /// When the log cannot be read, or is damaged there.
+    /// When the log cannot be read, or is damaged there; [`Refusal::Expunged`].
     pub fn meta(&self, message: &Message) -> Result<Meta> {
-        self.user.meta(message)
+        self.user.meta(message).map_err(|error| self.why(message, error))
+    }
+
+    /// A message that was expunged long ago may be gone for good while a view still has it.
+    fn why(&self, message: &Message, error: Error) -> Error {
+        let is_live = |inner: &Inner| {
+            let mailbox = inner.state.mailboxes.get(&self.id);
+            mailbox.is_some_and(|mailbox| mailbox.live.contains(message.uid))
+        };
+        let is_gone = error.is_missing() && self.user.fresh().is_ok_and(|inner| !is_live(&inner));
+        if is_gone { Refusal::Expunged.into() } else { error }
     }
 
     /// Appends the bytes `range` of a message, cut to its size, to `out`.
     ///
     /// # Errors
-    /// When they cannot be read; `out` is then as it was.
+    /// When they cannot be read; `out` is then as it was. [`Refusal::Expunged`].
     pub fn read(&self, message: &Message, range: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<()> {
-        self.user.read(message, range, out)
+        self.user.read(message, range, out).map_err(|error| self.why(message, error))
     }
 
     /// Messages of the view that are new or changed after `since` (RFC 7162 §3.1.4).

@@ -1,27 +1,41 @@
 //! Stores that earlier versions wrote, in `tests/golden`, are read for ever.
 //!
-//! `HELIOGRAPH_GOLDEN=DIR cargo test golden` writes a new one to DIR, for a new version of the format. Its text beside
-//! it is what `tests/store_reader.py` prints.
+//! `HELIOGRAPH_GOLDEN=DIR cargo test golden` writes new ones into DIR, for a new version of the format. The text beside
+//! each is what `tests/store_reader.py` prints.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::compact::{GRACE, pass};
 use super::life::{open_with, select_quietly};
 use super::simulated::Simulated;
 use super::*;
 
 /// A directory each, and its text.
-const FORMATS: &[&str] = &["format-1.0"];
+const FORMATS: &[&str] = &["format-1.0", "compacted-1.0"];
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 #[test]
+fn what_went_from_a_golden_store_comes_back() {
+    let place = Place::new();
+    copy(&golden().join("compacted-1.0"), place.dir.path());
+    let restored = place.ada().restore(None, Duration::from_secs(u64::MAX)).unwrap();
+    let of = |mailbox: &str, made, messages| Restored { mailbox: mailbox.into(), made, messages };
+    assert_eq!(restored, [of("INBOX", false, 2), of("verloren/日本語", true, 3)]);
+    let lost = contents(&place.ada(), "verloren/日本語");
+    assert!(lost[1].starts_with("2 number 2 Flags(1) [\"NonJunk\"]"), "{lost:?}");
+}
+
+#[test]
 fn golden_stores_are_read() {
     if let Some(place) = std::env::var_os("HELIOGRAPH_GOLDEN") {
-        write_golden(Path::new(&place));
+        write_golden(&Path::new(&place).join("format-1.0"));
+        write_compacted(&Path::new(&place).join("compacted-1.0"));
     }
     for format in FORMATS {
         let place = Place::new();
@@ -138,11 +152,50 @@ fn write_golden(place: &Path) {
     let mut dated = message(&user, &large, flags(Flags::DRAFT, &["NONJUNK"]));
     dated.internal_date = Some(InternalDate { timestamp: -86_400, offset_minutes: -570 });
     user.append("a&b", vec![dated], None).unwrap();
-    user.known().unwrap().state.since_snapshot = u64::MAX / 2;
-    user.save_snapshot().unwrap();
+    save_snapshot(&user);
     user.rename("INBOX", "old mail").unwrap();
     epoch::begin(&*disk, place, [b'2'; 36]).unwrap();
     let user = open(&disk);
     append_many(&user, "INBOX", 2);
+    fs::write(place.with_extension("0.txt"), describe(&user)).unwrap();
+}
+
+fn save_snapshot(user: &User) {
+    user.known().unwrap().state.since_snapshot = u64::MAX / 2;
+    user.save_snapshot().unwrap();
+}
+
+/// A store with a checkpoint that has all of its records, packs, a segment between them that was left alone, and a
+/// snapshot.
+fn write_compacted(place: &Path) {
+    fs::create_dir_all(place).unwrap();
+    let disk = Simulated::new(place);
+    epoch::begin(&*disk, place, [b'1'; 36]).unwrap();
+    let user = open_with(place, disk, 8000).unwrap().1;
+    append_many(&user, "INBOX", 30);
+    user.create("Entwürfe/日本語", SpecialUses::from_bits(4)).unwrap();
+    let mut view = select(&user, "INBOX");
+    add(&mut view, &uids(1..=9), flags(Flags::SEEN, &["$Forwarded", "NonJunk"]));
+    view.copy(&uids(2..=3), "Entwürfe/日本語").unwrap();
+    delete(&mut view, &uids(4..=28));
+    user.subscribe("Entwürfe/日本語", true).unwrap();
+    pass(48 * 3600);
+    user.compact(GRACE).unwrap();
+    append_many(&user, "INBOX", 25);
+    user.create("verloren/日本語", SpecialUses::NONE).unwrap();
+    append_many(&user, "verloren/日本語", 3);
+    add(&mut select(&user, "verloren/日本語"), &uids(2..=2), flags(Flags::SEEN, &["NonJunk"]));
+    user.delete("verloren/日本語").unwrap();
+    delete(&mut view, &uids(1..=2));
+    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(8000)].concat();
+    user.append("Entwürfe/日本語", vec![message(&user, &large, FlagList::default())], None).unwrap();
+    for round in 0..60 {
+        let how = if round % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
+        view.store(&uids(31..=50), how, &flags(Flags::FLAGGED, &["odd!~#$"]), None).unwrap();
+    }
+    user.compact(GRACE).unwrap();
+    append_many(&user, "INBOX", 2);
+    save_snapshot(&user);
+    append_many(&user, "INBOX", 1);
     fs::write(place.with_extension("0.txt"), describe(&user)).unwrap();
 }

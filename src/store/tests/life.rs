@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::compact::{GRACE, now, pass};
 use super::simulated::{Call, Mood, Simulated, Verdict, Whim};
 use super::*;
 
@@ -60,6 +61,7 @@ pub(super) fn open_with(root: &Path, disk: Arc<Simulated>, segment_size: u32) ->
     let mut options = Options::new(root);
     options.segment_size = segment_size;
     options.disk = disk;
+    (options.min_garbage, options.clock) = (0, now);
     let store = Store::open(options, Arc::new(Deaf))?;
     store.close();
     let user = store.user(&ada())?;
@@ -172,7 +174,7 @@ impl Living<'_> {
         let began = self.disk.len();
         let user = self.processes[self.whim.below(2)].user.clone();
         let mailbox = self.a_mailbox(&user);
-        let (what, durable) = match self.whim.below(32) {
+        let (what, durable) = match self.whim.below(36) {
             0..5 => self.append(&user, &mailbox, 1),
             5..8 => self.append(&user, &mailbox, 4),
             8..11 => self.transfer(&user, &mailbox, false),
@@ -190,9 +192,40 @@ impl Living<'_> {
             27 => (format!("sync {:?}", user.sync_all()), true),
             28..30 => self.snapshot(&user),
             30 => self.restart(),
-            _ => self.die_while_writing(&mailbox),
+            31 => self.die_while_writing(&mailbox),
+            32..34 => self.compact(),
+            34 => self.die_while_compacting(),
+            _ => self.restore(&user, &mailbox),
         };
         self.note(what, began, durable);
+    }
+
+    fn compact(&mut self) -> (String, bool) {
+        let which = self.whim.below(2);
+        pass([1, 40][self.whim.below(2)] * 3600);
+        let done = self.processes[which].user.compact(GRACE).unwrap();
+        (format!("compaction {done:?}"), true)
+    }
+
+    /// A process dies somewhere on its way.
+    fn die_while_compacting(&mut self) -> (String, bool) {
+        let which = self.whim.below(2);
+        let Process { disk, user } = &self.processes[which];
+        let (disk, user) = (disk.clone(), user.clone());
+        let mut left = self.whim.below(24);
+        disk.trouble(move |_| {
+            left = left.saturating_sub(1);
+            if left == 0 { Verdict::Dead } else { Verdict::Pass }
+        });
+        pass(40 * 3600);
+        let done = user.compact(GRACE);
+        self.processes[which] = Process::start(self.root, &self.disk);
+        (format!("died while compacting: {done:?}"), false)
+    }
+
+    fn restore(&mut self, user: &Arc<User>, mailbox: &str) -> (String, bool) {
+        let restored = user.restore(Some(mailbox), GRACE).unwrap();
+        (format!("restored {restored:?}"), !restored.is_empty())
     }
 
     /// Both processes see the same, and it is written down.

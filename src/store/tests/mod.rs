@@ -2,6 +2,7 @@
 //! shares nothing with the first but the files.
 
 mod changes;
+mod compact;
 mod crash;
 mod faults;
 mod golden;

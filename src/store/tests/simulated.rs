@@ -40,6 +40,7 @@ pub(super) enum Call {
     SetLen,
     Sync,
     Rename,
+    Remove,
     MakeDirs,
     SyncDir,
 }
@@ -227,6 +228,7 @@ impl Disk for Simulated {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(Call::Remove)?;
         Local.remove(path)?;
         self.record(Op::Remove(self.relative(path).unwrap()));
         Ok(())
