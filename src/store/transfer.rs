@@ -16,7 +16,7 @@ use super::record::{Kind, Transaction};
 use super::state::State;
 use super::tree::canonical_inbox;
 use super::uid_set::UidSet;
-use super::upload::{NewMessage, Prepared, Stored};
+use super::upload::{NewMessage, Prepared, Stored, new_number};
 use super::user::{User, unix_now};
 use super::view::Selected;
 use super::wire::PutFields;
@@ -116,7 +116,7 @@ impl Draft {
             save_date: unix_now(),
             sent_day: self.message.sent_day,
             email: match blob {
-                BlobRef::Inline(place) => place.to_u64(),
+                BlobRef::Inline(_) => new_number(),
                 BlobRef::File(number) => number,
             },
             thread: self.message.thread,

@@ -108,7 +108,7 @@ impl Upload {
             Body::File(file, mut scratch) => {
                 let mapped = sys::map(&file).map_err(Error::io("cannot map", &scratch.path))?;
                 let analysis = analyze(&mapped);
-                let number = random() | 1 << 63;
+                let number = new_number();
                 sys::about_to_block();
                 self.disk.sync_all(&file).map_err(Error::io("cannot sync", &scratch.path))?;
                 scratch.rename(blob_path(&self.dir, number))?;
@@ -178,6 +178,11 @@ impl Prepared {
             sent_day: analysis.sent.map(|sent| sent.day),
         }
     }
+}
+
+/// A number for a file or an EMAILID: none comes twice, also when messages of another log are restored to this one.
+pub(super) fn new_number() -> u64 {
+    random() | 1 << 63
 }
 
 /// A number that nobody guesses or repeats.
