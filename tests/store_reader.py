@@ -289,8 +289,7 @@ class User:
     def apply_create(self, fields):
         identity = fields.u128()
         uid_validity, uses = fields.take("IH")
-        assert uid_validity > self.uid_validity, "a UIDVALIDITY comes again"
-        self.uid_validity = uid_validity
+        self.uid_validity = max(self.uid_validity, uid_validity)
         self.mailboxes[identity] = Mailbox(identity, fields.text("H"), uid_validity, uses)
 
     def apply_rename(self, fields):
@@ -317,6 +316,12 @@ class User:
         for mailbox in self.mailboxes.values():
             mailbox.uid_next = min(mailbox.uid_next + UID_JUMP, 1 << 32)
             mailbox.modseq += MODSEQ_JUMP
+
+    def apply_floor(self, fields):
+        mailbox = self.mailboxes[fields.u128()]
+        uid_next, modseq = fields.take("QQ")
+        mailbox.uid_next = max(mailbox.uid_next, min(uid_next, 1 << 32))
+        mailbox.modseq = max(mailbox.modseq, modseq)
 
     def apply_seal(self, fields):
         return fields.one("I")
@@ -382,6 +387,7 @@ KINDS = {
     10: "recent",
     11: "epoch",
     12: "seal",
+    18: "floor",
 }
 
 

@@ -7,9 +7,12 @@ mod base;
 mod configutil;
 mod counterutil;
 mod enscat;
+mod imsbackup;
 mod imsconnutil;
+mod imsrestore;
 mod init;
 mod logging;
+mod mail;
 mod password;
 mod serve;
 mod services;
@@ -58,12 +61,14 @@ enum Command {
     StartMsg(services::start::Arguments),
     StopMsg(services::stop::Arguments),
     Refresh(services::refresh::Arguments),
+    Imsbackup(imsbackup::Arguments),
     Imsconnutil(imsconnutil::Arguments),
+    Imsrestore(imsrestore::Arguments),
     Counterutil(counterutil::Arguments),
 }
 
 /// Names by which a link to the program stands for one of its commands.
-const LINKS: &[&str] = &["configutil", "counterutil", "enscat", "imsconnutil"];
+const LINKS: &[&str] = &["configutil", "counterutil", "enscat", "imsbackup", "imsconnutil", "imsrestore"];
 
 /// Carries out the command that the arguments, the program's name first, ask for.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -101,6 +106,8 @@ fn dispatch(program: Program, called_as: &Path, out: &mut impl Write) -> anyhow:
         Some(Command::User(arguments)) => user::run(&place, arguments, out),
         Some(Command::StartMsg(arguments)) => services::start::run(&place, &arguments, out),
         Some(Command::StopMsg(arguments)) => services::stop::run(&place, &arguments, out),
+        Some(Command::Imsbackup(arguments)) => imsbackup::run(&place, &arguments, out),
+        Some(Command::Imsrestore(arguments)) => imsrestore::run(&place, &arguments, out),
         Some(Command::Imsconnutil(arguments)) => imsconnutil::run(&place, &arguments, out),
         Some(Command::Counterutil(arguments)) => counterutil::run(&place, &arguments, out),
         Some(Command::Refresh(arguments)) => services::refresh::run(&place, &arguments, out),

@@ -42,7 +42,8 @@ const LAYOUT: &[(&str, u32)] = &[
 ];
 
 /// Commands that answer to their own name in `sbin`.
-const SBIN: &[&str] = &["heliograph", "configutil", "counterutil", "enscat", "imsconnutil"];
+const SBIN: &[&str] =
+    &["heliograph", "configutil", "counterutil", "enscat", "imsbackup", "imsconnutil", "imsrestore"];
 
 /// Scripts in `sbin`, for those who look into them.
 const SCRIPTS: &[(&str, &str)] = &[

@@ -54,6 +54,16 @@ pub(super) fn current(partition: &Path) -> Result<u64> {
     Ok(read(partition)?.map_or(1, |epoch| epoch.number))
 }
 
+/// The number that the epoch has, or will have when the next master starts: it is greater than that of logs which a loss
+/// of power may have torn.
+pub(super) fn coming(partition: &Path) -> Result<u64> {
+    let lost = |epoch: &Epoch, boot| !epoch.closed && epoch.boot != boot;
+    Ok(match read(partition)? {
+        Some(last) if lost(&last, boot_id()?) => last.number + 1,
+        last => last.map_or(1, |epoch| epoch.number),
+    })
+}
+
 fn path(partition: &Path) -> PathBuf {
     partition.join("epoch")
 }

@@ -235,6 +235,15 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// The record's header.
+    pub fn header(&self) -> Result<[u8; HEADER]> {
+        let mut header = [0; HEADER];
+        let path = || segment_path(&self.dir, self.segment);
+        let read = read_at(&self.file, &mut header, self.at - HEADER as u64);
+        read.map_err(|source| Error::Io { context: "cannot read", path: path(), source })?;
+        Ok(header)
+    }
+
     /// Fills `out` with the payload from `from` on.
     pub fn read(&self, from: u64, out: &mut [u8]) -> Result<()> {
         let path = || segment_path(&self.dir, self.segment);

@@ -12,7 +12,7 @@ use super::flags::{Flags, KeywordSet, KeywordTable};
 use super::limits::{MAX_REMEMBERED_CHANGES, MAX_REMEMBERED_EXPUNGES};
 use super::message::Message;
 use super::names::{MailboxId, ModSeq, SeqNo, Uid};
-use super::payload::{Append, Entry, Expunge, FlagsChange};
+use super::payload::{Append, Entry, Expunge, FlagsChange, Floor};
 use super::tree::SpecialUses;
 use super::uid_set::UidSet;
 
@@ -407,6 +407,13 @@ impl Mailbox {
     pub fn jump(&mut self, uids: u32, modseqs: u64) {
         self.uid_next = (self.uid_next + u64::from(uids)).min(1 << 32);
         self.highest_modseq = ModSeq(self.highest_modseq.0 + modseqs);
+    }
+
+    /// Applies a Floor record.
+    pub fn raise(&mut self, floor: &Floor) {
+        self.uid_next = self.uid_next.max(floor.uid_next.min(1 << 32));
+        self.highest_modseq = self.highest_modseq.max(floor.modseq);
+        self.expunges_forgotten = self.expunges_forgotten.max(floor.modseq);
     }
 
     /// Whether `count` more messages can get a UID.

@@ -13,6 +13,7 @@
 //! says anything that the log does not.
 
 mod archive;
+pub mod backup;
 mod change;
 mod checkpoint;
 mod compact;
@@ -21,6 +22,7 @@ mod epoch;
 mod error;
 mod files;
 mod flags;
+mod frozen;
 mod group_sync;
 pub mod limits;
 mod log;
@@ -35,6 +37,7 @@ mod pack;
 mod path;
 mod payload;
 mod record;
+mod remake;
 mod replay;
 mod restore;
 mod snapshot;
@@ -49,6 +52,7 @@ mod uid_set;
 mod upkeep;
 mod upload;
 mod user;
+mod users;
 mod view;
 mod wire;
 
@@ -69,4 +73,5 @@ pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, is_beneath};
 pub use uid_set::UidSet;
 pub use upload::{NewMessage, Upload};
 pub use user::User;
+pub use users::{UserDir, user_dirs};
 pub use view::{Access, Changes, Expunges, Selected};

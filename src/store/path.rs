@@ -44,6 +44,24 @@ fn escaped(user: &UserName) -> String {
     name
 }
 
+/// The user whose directory has this name; `None` when it does not say so. A long name is cut: whether the user's
+/// directory is really this one is for the caller to check.
+pub(super) fn unescaped(name: &str) -> Option<UserName> {
+    let mut rest = name.strip_prefix('=')?.as_bytes();
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        if byte == b'%' {
+            let (code, behind) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok()?);
+            rest = behind;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    UserName::new(String::from_utf8(bytes).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -239,14 +239,14 @@ impl MailboxDelete {
     }
 }
 
-fn put_ranges(uids: &UidSet, out: &mut Vec<u8>) {
+pub(super) fn put_ranges(uids: &UidSet, out: &mut Vec<u8>) {
     for (first, last) in uids.ranges() {
         out.put_u32(first.get());
         out.put_u32(last.get());
     }
 }
 
-fn take_ranges(fields: &mut Fields<'_>, count: u32) -> Option<UidSet> {
+pub(super) fn take_ranges(fields: &mut Fields<'_>, count: u32) -> Option<UidSet> {
     let mut uids = UidSet::new();
     for _ in 0..count {
         let (first, last) = (Uid::new(fields.u32()?)?, Uid::new(fields.u32()?)?);
@@ -305,5 +305,31 @@ impl<'a> MailboxRename<'a> {
             .map(|_| Some((MailboxId(fields.u128()?), fields.text16()?)))
             .collect::<Option<Vec<_>>>()
             .map(MailboxRename)
+    }
+}
+
+/// The counters of a mailbox are at least these, and its expunges up to the mod-sequence are forgotten: it was restored,
+/// and nobody knows what its clients saw before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floor {
+    pub mailbox: MailboxId,
+    pub uid_next: u64,
+    pub modseq: ModSeq,
+}
+
+impl Floor {
+    pub fn put(self, out: &mut Vec<u8>) {
+        out.put_u128(self.mailbox.0);
+        out.put_u64(self.uid_next);
+        out.put_u64(self.modseq.0);
+    }
+
+    pub fn take(payload: &[u8]) -> Option<Self> {
+        let mut fields = Fields(payload);
+        Some(Floor {
+            mailbox: MailboxId(fields.u128()?),
+            uid_next: fields.u64()?,
+            modseq: ModSeq(fields.u64()?),
+        })
     }
 }

@@ -31,12 +31,13 @@ pub(super) enum Kind {
     Messages,
     Lost,
     Gone,
+    Floor,
     /// A type of a newer minor version, which says itself that it may be skipped.
     Ignorable,
 }
 
 impl Kind {
-    const KNOWN: [Kind; 17] = [
+    const KNOWN: [Kind; 18] = [
         Kind::Blob,
         Kind::Meta,
         Kind::Append,
@@ -54,6 +55,7 @@ impl Kind {
         Kind::Messages,
         Kind::Lost,
         Kind::Gone,
+        Kind::Floor,
     ];
 
     fn code(self) -> u8 {

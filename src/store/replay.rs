@@ -27,7 +27,7 @@ pub(super) enum Tail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tear {
     /// Its first record that is missing or bad.
-    at: LogPos,
+    pub at: LogPos,
     /// The segment ends before it does. Otherwise all its bytes are there, and they are wrong.
     short: bool,
 }
@@ -267,6 +267,12 @@ pub(super) fn settle(log: &mut Log, state: &mut State, epoch: u64, verify: bool)
         log::warn!(file = path.display().to_string(); "set aside records that a loss of power had torn");
     }
     log.cut(at)
+}
+
+/// Whether a log that was read without its lock ends in damage, which is more than a transaction that is being written,
+/// was left behind by a process that died, or was torn by a loss of power that nobody has recovered from yet.
+pub(super) fn is_damaged(log: &Log, state: &State, epoch: u64, tear: Tear) -> Result<bool> {
+    Ok(state.epoch >= epoch && (!tear.short || has_record_behind(log, tear.at)?))
 }
 
 /// Looks for a record header behind `at`: its check and its own offset make a chance match next to impossible.

@@ -8,7 +8,7 @@ use super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP, EPOCH_UID_VALIDITY_JUMP};
 use super::mailbox::Mailbox;
 use super::message::LogPos;
 use super::names::MailboxId;
-use super::payload::{Append, Expunge, FlagsChange, MailboxCreate, MailboxDelete, MailboxRename};
+use super::payload::{Append, Expunge, FlagsChange, Floor, MailboxCreate, MailboxDelete, MailboxRename};
 use super::record::Kind;
 use super::tree::{SpecialUses, Tree, TreeEntry};
 use super::wire::Fields;
@@ -115,6 +115,10 @@ impl State {
             Kind::MailboxDelete => self.delete(MailboxDelete::take(payload)?)?,
             Kind::Subscribe => self.subscribe(payload)?,
             Kind::Recent => self.claim_recent(payload)?,
+            Kind::Floor => {
+                let floor = Floor::take(payload)?;
+                self.mailboxes.get_mut(&floor.mailbox)?.raise(&floor);
+            }
             Kind::Epoch => self.begin_epoch(Fields(payload).u64()?),
             Kind::Base | Kind::Mailbox | Kind::Messages | Kind::Lost | Kind::Gone => return None,
         }

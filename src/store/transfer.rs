@@ -98,15 +98,8 @@ impl Draft {
         }
     }
 
-    fn record_body(&self, txn: &mut Transaction) -> BlobRef {
-        match &self.message.stored {
-            Stored::Inline(bytes) => BlobRef::Inline(txn.record(Kind::Blob, |out| out.put(bytes))),
-            Stored::File(number, _) => BlobRef::File(*number),
-        }
-    }
-
     fn entry(&self, uid: Uid, txn: &mut Transaction) -> Entry<'_> {
-        let blob = self.record_body(txn);
+        let blob = self.message.record(txn);
         let meta = txn.record(Kind::Meta, |out| out.put(&self.message.meta));
         Entry {
             uid,
@@ -152,6 +145,7 @@ fn record_append(
     })
 }
 
+/// Records entries, ascending, behind the last message of a mailbox.
 pub(super) fn record_entries(
     mailbox: &Mailbox,
     entries: &[Entry<'_>],

@@ -12,8 +12,10 @@ use super::error::{Error, Refusal, Result};
 use super::flags::FlagList;
 use super::limits::{INLINE_MAX, INLINE_TOTAL_MAX};
 use super::log::{blob_path, sync_dir};
-use super::message::InternalDate;
+use super::message::{BlobRef, InternalDate};
 use super::meta::Meta;
+use super::record::{Kind, Transaction};
+use super::wire::PutFields;
 use crate::message::{Analysis, analyze};
 use crate::sys;
 
@@ -176,6 +178,14 @@ impl Prepared {
             meta: Meta::encode(&analysis),
             thread: analysis.thread,
             sent_day: analysis.sent.map(|sent| sent.day),
+        }
+    }
+
+    /// Records the bytes of a message that is not in a file, and says where they are.
+    pub fn record(&self, txn: &mut Transaction) -> BlobRef {
+        match &self.stored {
+            Stored::Inline(bytes) => BlobRef::Inline(txn.record(Kind::Blob, |out| out.put(bytes))),
+            Stored::File(number, _) => BlobRef::File(*number),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The store as its callers see it. A second [`Store`] on the same directory stands for a second worker process: it
 //! shares nothing with the first but the files.
 
+mod backup;
 mod changes;
 mod compact;
 mod crash;
