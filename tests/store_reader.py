@@ -122,15 +122,16 @@ class User:
         self.check_header(data, number)
         at = 64
         self.compare_snapshot(number, at)
-        while at < len(data):
+        while any(data[at : at + 16]):
             records, at = read_transaction(data, at)
             for kind, place, payload in records:
                 self.payloads[number << 32 | place] = (kind, payload)
                 following = self.apply(kind, payload)
                 if following is not None:
-                    assert at == len(data), "something behind a Seal"
+                    assert not any(data[at:]), "something behind a Seal"
                     return following
             self.compare_snapshot(number, at)
+        assert not any(data[at:]), "something behind the end of the log"
         return None
 
     def check_header(self, data, number):

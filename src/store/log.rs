@@ -24,6 +24,14 @@ const OPEN_SEALED: usize = 4;
 /// How often a reader looks for a pack that was there a moment ago.
 const PACK_LOOKS: usize = 8;
 
+/// The most zero bytes that a writer puts behind the log for those to come. More would not save much: one write in a
+/// few dozen pays for the others.
+const MAX_RESERVE: usize = 256 * 1024;
+static ZEROS: [u8; MAX_RESERVE + PAGE as usize] = [0; MAX_RESERVE + PAGE as usize];
+
+/// What a file grows by.
+const PAGE: u64 = 4096;
+
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
     dir: Arc<Path>,
@@ -31,6 +39,8 @@ pub(super) struct Log {
     lock: Arc<File>,
     active: Arc<File>,
     segment: u32,
+    /// The active segment has at least so many bytes, or had until somebody cut it.
+    len: u64,
     sealed: Mutex<Vec<Arc<Unit>>>,
 }
 
@@ -50,6 +60,7 @@ impl Log {
             lock: Arc::new(lock),
             active: Arc::new(active),
             segment,
+            len: 0,
             sealed: Mutex::default(),
         }))
     }
@@ -99,6 +110,7 @@ impl Log {
         if segment != self.segment {
             self.active = Arc::new(open_segment(&*self.disk, &self.dir, segment, self.mark)?);
             self.segment = segment;
+            self.len = 0;
         }
         Ok(())
     }
@@ -107,15 +119,42 @@ impl Log {
         &self.active
     }
 
-    /// Bytes in the segment that this log stands in.
+    /// Whether anything is written at `at`, where the log ended when it was last read.
+    pub fn has_grown(&self, at: LogPos) -> Result<bool> {
+        let mut head = [0; HEADER];
+        let count = self.active.read_at(&mut head, at.offset.into()).map_err(self.io("cannot read"))?;
+        Ok(head != [0; HEADER] || count < HEADER && self.size()? != u64::from(at.offset))
+    }
+
+    /// Bytes in the segment that this log stands in, the reserve included.
     pub fn size(&self) -> Result<u64> {
         let size = self.active.metadata().map_err(self.io("cannot stat"))?;
         Ok(size.len())
     }
 
-    /// Writes a transaction at `at`, which is the end of the active segment.
-    pub fn append(&self, at: LogPos, bytes: &[u8]) -> Result<()> {
-        self.disk.write_at(&self.active, bytes, at.offset.into()).map_err(self.io("cannot write"))
+    /// Writes a transaction at `at`, which is the end of the log.
+    pub fn append(&mut self, at: LogPos, bytes: &[u8]) -> Result<()> {
+        self.disk.write_at(&self.active, bytes, at.offset.into()).map_err(self.io("cannot write"))?;
+        let end = u64::from(at.offset) + bytes.len() as u64;
+        if end > self.len {
+            self.reserve(end);
+        }
+        Ok(())
+    }
+
+    /// Puts zero bytes behind `end`, the end of the log, when there are none. A write into them changes neither the
+    /// file's length nor its blocks, so that its sync is one write of a few pages, and nothing about the file.
+    ///
+    /// They are a convenience: where the disk refuses them, the log grows without.
+    fn reserve(&mut self, end: u64) {
+        self.len = self.size().unwrap_or(end);
+        if self.len <= end {
+            let goal = (end + (end / 4).min(MAX_RESERVE as u64)).next_multiple_of(PAGE);
+            let zeros = ZEROS.get(..(goal - end) as usize).unwrap_or_default();
+            if self.disk.write_at(&self.active, zeros, end).is_ok() {
+                self.len = goal;
+            }
+        }
     }
 
     /// Cuts off what follows `at`.
@@ -123,12 +162,19 @@ impl Log {
         self.disk.set_len(&self.active, at.offset.into()).map_err(self.io("cannot cut"))
     }
 
-    /// Copies what follows `at` to a file of its own, before it is cut off.
-    pub fn set_aside(&self, at: LogPos) -> Result<PathBuf> {
-        let path = self.dir.join("log").join(format!("{:010}.torn-{}", at.segment, at.offset));
+    /// What stands in the active segment from `at` on, without the reserve: up to the last word that is not zero.
+    pub fn tail(&self, at: LogPos) -> Result<Vec<u8>> {
         let mut tail = vec![0; (self.size()?.saturating_sub(at.offset.into())) as usize];
         self.active.read_exact_at(&mut tail, at.offset.into()).map_err(self.io("cannot read"))?;
-        write_new(&*self.disk, &path, &tail)?;
+        let written = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        tail.truncate(written.next_multiple_of(8));
+        Ok(tail)
+    }
+
+    /// Keeps `tail`, which stands at `at`, in a file of its own, before it is cut off.
+    pub fn set_aside(&self, at: LogPos, tail: &[u8]) -> Result<PathBuf> {
+        let path = self.dir.join("log").join(format!("{:010}.torn-{}", at.segment, at.offset));
+        write_new(&*self.disk, &path, tail)?;
         sync_dir(&*self.disk, &self.dir.join("log"))?;
         Ok(path)
     }
@@ -138,11 +184,6 @@ impl Log {
         let next = self.segment + 1;
         make_segment(&*self.disk, &self.dir, next, self.mark)?;
         Ok(next)
-    }
-
-    /// Reads exactly `out.len()` bytes at `at`, in the active segment.
-    pub fn read(&self, at: LogPos, out: &mut [u8]) -> Result<()> {
-        read_at(&self.active, out, at.offset.into()).map_err(self.io("cannot read"))
     }
 
     /// Finds a record, in whatever segment, to read it after the log has been let go of.

@@ -187,6 +187,11 @@ impl Transaction {
         self.start
     }
 
+    /// Where the next one goes.
+    pub fn end(&self) -> LogPos {
+        LogPos::new(self.start.segment, self.start.offset + self.bytes.len() as u32)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -11,13 +11,15 @@ use super::state::State;
 use super::wire::Fields;
 use crate::sys::read_at;
 
-/// Bytes read from a segment at once.
+/// Bytes read from a segment at once where all of them are looked at.
 const WINDOW: u32 = 64 * 1024;
+/// The same where message bytes are stepped over.
+const GLANCE: u32 = 4096;
 
 /// How a replay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
-    /// At the end of the file.
+    /// At the end of what is written.
     Clean,
     /// At a transaction that is not whole: being written, or left behind by a writer that died.
     Torn(Tear),
@@ -28,7 +30,7 @@ pub(super) enum Tail {
 pub(super) struct Tear {
     /// Its first record that is missing or bad.
     pub at: LogPos,
-    /// The segment ends before it does. Otherwise all its bytes are there, and they are wrong.
+    /// The segment ends before it does.
     short: bool,
 }
 
@@ -40,18 +42,23 @@ pub(super) fn catch_up(log: &mut Log, state: &mut State, verify: bool) -> Result
 /// As [`catch_up`], but stops at the start of the segment `until`.
 pub(super) fn catch_up_to(log: &mut Log, state: &mut State, until: u32, verify: bool) -> Result<Tail> {
     while state.position.segment < until {
-        let size = log.size()?;
-        if size == u64::from(state.position.offset) {
+        if !log.has_grown(state.position)? {
             return Ok(Tail::Clean);
         }
-        let Ok(size) = u32::try_from(size) else {
+        let Ok(size) = u32::try_from(log.size()?) else {
             return Err(log.damaged(state.position, "segment is longer than 4 GiB"));
         };
         if size < state.position.offset {
             return Err(log.damaged(state.position, "segment is shorter than it was"));
         }
         let file = log.active().clone();
-        let source = Window { file: &file, size, bytes: Vec::new(), start: 0 };
+        let source = Window {
+            file: &file,
+            size,
+            step: if verify { WINDOW } else { GLANCE },
+            bytes: Vec::new(),
+            start: 0,
+        };
         match replay(source, log, state, verify)? {
             Ending::At(tail) => return Ok(tail),
             Ending::Sealed(next) => {
@@ -139,6 +146,9 @@ impl Found {
                 Stop::Torn { short: true }
             });
         };
+        if first && *bytes == [0; HEADER] {
+            return Err(Stop::End);
+        }
         let header = Header::decode(bytes, self.end).map_err(|bad| match bad {
             BadHeader::NotWhole => Stop::Torn { short: false },
             BadHeader::Unknown => Stop::Unknown,
@@ -180,6 +190,7 @@ trait Source {
 struct Window<'a> {
     file: &'a File,
     size: u32,
+    step: u32,
     bytes: Vec<u8>,
     start: u32,
 }
@@ -189,7 +200,7 @@ impl Source for Window<'_> {
         let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return Ok(None) };
         let held = self.start..self.start + self.bytes.len() as u32;
         if offset < held.start || end > held.end {
-            let wanted = (self.size - offset).min(WINDOW.max(len));
+            let wanted = (self.size - offset).min(self.step.max(len));
             self.bytes.resize(wanted as usize, 0);
             self.start = offset;
             read_at(self.file, &mut self.bytes, offset.into())?;
@@ -220,14 +231,16 @@ impl Source for Memory<'_> {
     }
 }
 
-/// Whether `bytes`, which begin at `start`, are whole transactions, message bytes included.
+/// Whether `bytes`, which begin at `start`, are whole transactions, message bytes included. A reserve may follow the
+/// last one of a sealed segment, and nowhere else.
 pub(super) fn are_whole(bytes: &[u8], start: u32) -> bool {
     let mut source = Memory { bytes, start };
     let mut found = Found { end: start, ..Found::default() };
     loop {
+        let sealed = found.seals().is_some();
         match found.read(&mut source, found.end, true) {
             Ok(()) => {}
-            Err(stop) => return matches!(stop, Stop::End),
+            Err(stop) => return matches!(stop, Stop::End) && (sealed || found.end == source.size()),
         }
     }
 }
@@ -249,21 +262,29 @@ pub(super) fn whole_transaction(
 /// Catches up with the lock held, and cuts off what a dead writer left behind, so that the end of the log is
 /// where the next transaction goes.
 ///
-/// A process that died leaves a transaction that ends too early, and nothing behind it. A loss of power can leave
+/// A process that died leaves a transaction that breaks off, and nothing behind it. A loss of power can leave
 /// wrong bytes, and whole records behind them, none of which was acknowledged; these are set aside. At any other time
 /// they are damage, which only `heliograph reconstruct` may touch.
 pub(super) fn settle(log: &mut Log, state: &mut State, epoch: u64, verify: bool) -> Result<()> {
-    let Tail::Torn(tear) = catch_up(log, state, verify)? else { return Ok(()) };
+    let tear = match catch_up(log, state, verify)? {
+        Tail::Torn(tear) => tear,
+        Tail::Clean if verify => Tear { at: state.position, short: false },
+        Tail::Clean => return Ok(()),
+    };
     let at = state.position;
+    let tail = log.tail(at)?;
+    if tail.is_empty() {
+        return Ok(());
+    }
     let may_be_torn = state.epoch < epoch;
-    if !may_be_torn && !tear.short {
+    if !may_be_torn && !tear.short && !breaks_off(&tail, at, tear.at, PAGE) {
         return Err(log.damaged(tear.at, "a record has a wrong checksum"));
     }
-    if has_record_behind(log, tear.at)? {
+    if has_record_behind(&tail, at, tear.at) {
         if !may_be_torn {
             return Err(log.damaged(tear.at, "a record claims more bytes than there are"));
         }
-        let path = log.set_aside(at)?;
+        let path = log.set_aside(at, &tail)?;
         log::warn!(file = path.display().to_string(); "set aside records that a loss of power had torn");
     }
     log.cut(at)
@@ -272,23 +293,35 @@ pub(super) fn settle(log: &mut Log, state: &mut State, epoch: u64, verify: bool)
 /// Whether a log that was read without its lock ends in damage, which is more than a transaction that is being written,
 /// was left behind by a process that died, or was torn by a loss of power that nobody has recovered from yet.
 pub(super) fn is_damaged(log: &Log, state: &State, epoch: u64, tear: Tear) -> Result<bool> {
-    Ok(state.epoch >= epoch && (!tear.short || has_record_behind(log, tear.at)?))
+    let at = state.position;
+    if state.epoch < epoch {
+        return Ok(false);
+    }
+    let tail = log.tail(at)?;
+    let unfinished = tear.short || breaks_off(&tail, at, tear.at, WORD);
+    Ok(!unfinished || has_record_behind(&tail, at, tear.at))
 }
 
-/// Looks for a record header behind `at`: its check and its own offset make a chance match next to impossible.
-fn has_record_behind(log: &Log, at: LogPos) -> Result<bool> {
-    let size = log.size()?.min(u64::from(u32::MAX)) as u32;
-    let mut tail = vec![0; size.saturating_sub(at.offset) as usize];
-    log.read(at, &mut tail)?;
-    let candidates =
-        tail.chunks_exact(8).zip(tail.get(8..).unwrap_or_default().chunks_exact(8)).enumerate().skip(1);
-    for (index, (first, second)) in candidates {
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(first);
-        header[8..].copy_from_slice(second);
-        if Header::decode(&header, at.offset + index as u32 * 8).is_ok() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Bytes that are written in one piece, whatever happens to the writer, when others look.
+const WORD: u32 = 8;
+/// The same when a process has died: the kernel stops a write between two pages.
+const PAGE: u32 = 4096;
+
+/// Whether the writer of the record at `tear` stopped in the middle of it: then there is nothing but the reserve from
+/// the end of some piece of it on.
+fn breaks_off(tail: &[u8], start: LogPos, tear: LogPos, piece: u32) -> bool {
+    let header = tail.get((tear.offset - start.offset) as usize..);
+    let header = header.and_then(|bytes| bytes.first_chunk::<HEADER>());
+    let header = header.and_then(|bytes| Header::decode(bytes, tear.offset).ok());
+    let end = u64::from(tear.offset) + u64::from(header.map_or(HEADER as u32, |header| header.stride()));
+    (u64::from(start.offset) + tail.len() as u64).next_multiple_of(piece.into()) < end
+}
+
+/// Looks for a record header behind `tear`: its check and its own offset make a chance match next to impossible.
+fn has_record_behind(tail: &[u8], start: LogPos, tear: LogPos) -> bool {
+    let from = (tear.offset - start.offset) as usize + 8;
+    (from..tail.len()).step_by(8).any(|at| {
+        let header = tail.get(at..).and_then(|bytes| bytes.first_chunk::<HEADER>());
+        header.is_some_and(|bytes| Header::decode(bytes, start.offset + at as u32).is_ok())
+    })
 }

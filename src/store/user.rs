@@ -218,7 +218,7 @@ impl User {
         Ok(Written { value, end: Some((log.active().clone(), end)) })
     }
 
-    fn write(&self, txn: &Transaction, log: &Log, state: &mut State) -> Result<LogPos> {
+    fn write(&self, txn: &Transaction, log: &mut Log, state: &mut State) -> Result<LogPos> {
         append(txn, log)?;
         apply_own(txn, log, state)?;
         self.sync.note_written(state.position);
@@ -231,6 +231,8 @@ impl User {
         let mut txn = Transaction::new(state.position, Vec::new());
         txn.record(Kind::Seal, |out| out.put_u32(next));
         append(&txn, log)?;
+        // The reserve is of no use any more. One that stays does no harm.
+        let _ = log.cut(txn.end());
         catch_up(log, state, false)?;
         self.sync.note_written(state.position);
         Ok(())
@@ -448,11 +450,13 @@ impl Inner {
     }
 }
 
-fn append(txn: &Transaction, log: &Log) -> Result<()> {
-    log.append(txn.start(), txn.bytes()).inspect_err(|_| {
+fn append(txn: &Transaction, log: &mut Log) -> Result<()> {
+    let written = log.append(txn.start(), txn.bytes());
+    if written.is_err() {
         // What cannot be cut off now is cut off before the next transaction.
         let _ = log.cut(txn.start());
-    })
+    }
+    written
 }
 
 /// Records a new mailbox with an identity and a UIDVALIDITY that the user never had.

@@ -1,6 +1,7 @@
 //! Processes that die and power that fails.
 
 use std::fs;
+use std::path::Path;
 
 use super::*;
 
@@ -14,6 +15,18 @@ fn live_a_little(user: &Arc<User>) {
     delete(&mut view, &uids(1..=1));
     view.move_to(&uids(5..=5), "Work").unwrap();
     user.subscribe("Work", true).unwrap();
+}
+
+/// Where the records of a segment end.
+fn log_end(log: &Path) -> u64 {
+    without_reserve(log).len() as u64
+}
+
+fn without_reserve(log: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(log).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(written.next_multiple_of(8));
+    bytes
 }
 
 fn everything(user: &Arc<User>) -> Vec<Vec<String>> {
@@ -49,13 +62,13 @@ fn a_writer_that_dies_at_any_byte_leaves_whole_transactions() {
     let user = place.ada();
     live_a_little(&user);
     let log = place.ada_dir().join("log/0000000001");
-    let before = fs::metadata(&log).unwrap().len();
+    let before = log_end(&log);
     let expected_without = contents(&user, "INBOX");
     let both =
         vec![message(&user, &body(7), FlagList::default()), message(&user, &body(8), FlagList::default())];
     user.append("INBOX", both, None).unwrap();
     let expected_with = contents(&user, "INBOX");
-    let whole = fs::read(&log).unwrap();
+    let whole = without_reserve(&log);
     drop(user);
     for len in before as usize..=whole.len() {
         fs::write(&log, &whole[..len]).unwrap();
@@ -72,15 +85,58 @@ fn a_writer_that_dies_at_any_byte_leaves_whole_transactions() {
 }
 
 #[test]
+fn a_writer_that_dies_in_the_reserve_leaves_whole_transactions() {
+    let place = Place::new();
+    let user = place.ada();
+    live_a_little(&user);
+    let log = place.ada_dir().join("log/0000000001");
+    let before = log_end(&log) as usize;
+    let expected = contents(&user, "INBOX");
+    user.append("INBOX", vec![message(&user, &[b'x'; 20_000], FlagList::default())], None).unwrap();
+    let whole = without_reserve(&log);
+    drop(user);
+    for len in (before..whole.len()).filter(|len| len % 4096 == 0) {
+        let mut bytes = whole[..len].to_vec();
+        bytes.resize(whole.len() + 5000, 0);
+        fs::write(&log, bytes).unwrap();
+        let reopened = place.ada();
+        assert_eq!(contents(&reopened, "INBOX"), expected, "cut at {len}");
+        append(&reopened, "INBOX", 9);
+        assert_eq!(contents(&place.ada(), "INBOX").len(), expected.len() + 1, "cut at {len}");
+    }
+}
+
+#[test]
+fn a_last_record_with_wrong_bytes_is_not_taken_for_one_that_breaks_off() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 2);
+    let mut view = select(&user, "INBOX");
+    let log = place.ada_dir().join("log/0000000001");
+    let at = log_end(&log) as usize;
+    delete(&mut view, &uids(1..=1));
+    drop((view, user));
+    let mut bytes = fs::read(&log).unwrap();
+    // The length of the payload; what fills up the last word is not looked at.
+    let len = u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    for damaged in at..at + record::HEADER + len {
+        bytes[damaged] ^= 4;
+        fs::write(&log, &bytes).unwrap();
+        assert!(matches!(place.open().user(&ada()), Err(Error::Damaged { .. })), "byte {damaged}");
+        bytes[damaged] ^= 4;
+    }
+}
+
+#[test]
 fn a_reader_waits_for_a_transaction_that_is_being_written() {
     let place = Place::new();
     let (writer, reader) = (place.ada(), place.ada());
     append_many(&writer, "INBOX", 2);
     let mut view = select(&reader, "INBOX");
     let log = place.ada_dir().join("log/0000000001");
-    let before = fs::metadata(&log).unwrap().len() as usize;
+    let before = log_end(&log) as usize;
     append(&writer, "INBOX", 3);
-    let whole = fs::read(&log).unwrap();
+    let whole = without_reserve(&log);
     let handle = fs::File::options().write(true).open(&log).unwrap();
     handle.set_len(before as u64).unwrap();
     for len in before..whole.len() {
@@ -97,13 +153,32 @@ fn damage_in_the_middle_is_reported_and_not_cut_away() {
     let user = place.ada();
     append_many(&user, "INBOX", 2);
     let log = place.ada_dir().join("log/0000000001");
-    let at = fs::metadata(&log).unwrap().len() as usize;
+    let at = log_end(&log) as usize;
     append(&user, "INBOX", 3);
     append(&user, "INBOX", 4);
     drop(user);
     let mut bytes = fs::read(&log).unwrap();
     // A header byte of the third message.
     bytes[at + 8] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    let opened = place.open().user(&ada());
+    assert!(matches!(opened, Err(Error::Damaged { offset, .. }) if offset == at as u64), "{opened:?}");
+    assert_eq!(fs::read(&log).unwrap(), bytes, "nothing was thrown away");
+}
+
+#[test]
+fn zeros_in_the_middle_are_not_taken_for_the_end() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 2);
+    let log = place.ada_dir().join("log/0000000001");
+    let at = log_end(&log) as usize;
+    append(&user, "INBOX", 3);
+    let end = log_end(&log) as usize;
+    append(&user, "INBOX", 4);
+    drop(user);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[at..end].fill(0);
     fs::write(&log, &bytes).unwrap();
     let opened = place.open().user(&ada());
     assert!(matches!(opened, Err(Error::Damaged { offset, .. }) if offset == at as u64), "{opened:?}");
@@ -129,7 +204,7 @@ fn after_a_loss_of_power_no_number_comes_again() {
     let user = place.ada();
     append_many(&user, "INBOX", 3);
     let log = place.ada_dir().join("log/0000000001");
-    let synced = fs::metadata(&log).unwrap().len();
+    let synced = log_end(&log);
     // Seen by others, lost before it was synced.
     let lost = append(&user, "INBOX", 4);
     let modseq = user.status("INBOX").unwrap().highest_modseq;
@@ -153,12 +228,12 @@ fn a_hole_that_a_loss_of_power_left_is_set_aside() {
     let user = place.ada();
     append_many(&user, "INBOX", 2);
     let log = place.ada_dir().join("log/0000000001");
-    let at = fs::metadata(&log).unwrap().len() as usize;
+    let at = log_end(&log) as usize;
     append(&user, "INBOX", 3);
     append(&user, "INBOX", 4);
     drop(user);
     // The disk kept the last write and lost message bytes of the one before.
-    let mut bytes = fs::read(&log).unwrap();
+    let mut bytes = without_reserve(&log);
     bytes[at + 20..at + 40].fill(0);
     fs::write(&log, &bytes).unwrap();
     lose_power(&place);

@@ -199,7 +199,7 @@ impl Disk for Simulated {
             Verdict::Fail(code) => Err(io::Error::from_raw_os_error(code)),
             Verdict::Dead => Err(io::ErrorKind::BrokenPipe.into()),
             Verdict::Short(count, code) => {
-                self.written(file, &bytes[..count.min(bytes.len())], offset)?;
+                self.written(file, &bytes[..stop(file, offset, count.min(bytes.len()))], offset)?;
                 Err(io::Error::from_raw_os_error(code))
             }
         }
@@ -253,6 +253,14 @@ impl Disk for Simulated {
         }
         Ok(())
     }
+}
+
+/// Where a write that breaks off after `count` bytes really stops: in bytes that the file has already, between two
+/// pages.
+fn stop(file: &File, offset: u64, count: usize) -> usize {
+    let end = offset + count as u64;
+    let within = end < file.metadata().unwrap().len();
+    if within { (end - end % 4096).saturating_sub(offset) as usize } else { count }
 }
 
 /// What has happened to a file since it was last known to be on the disk.
