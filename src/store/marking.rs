@@ -33,6 +33,15 @@ pub struct Stored {
     pub modseq: Option<ModSeq>,
 }
 
+/// What EXPUNGE did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Messages that are gone.
+    pub count: u32,
+    /// The mod-sequence up to which a client knows all that knows of this, and was told nothing since the last sync.
+    pub known: ModSeq,
+}
+
 impl Selected {
     /// STORE (RFC 9051 §6.4.6). The session tells its client itself; `sync` will not tell this change again, unless
     /// `tell_contested` asks for it.
@@ -95,16 +104,16 @@ impl Selected {
     }
 
     /// EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3): takes the `\Deleted` messages of the view, or those of `only`, out of
-    /// the mailbox. Returns how many; `sync` tells the client. Answers when that is on stable storage.
+    /// the mailbox; `sync` tells the client. Answers when that is on stable storage.
     ///
     /// # Errors
     /// [`Refusal::ReadOnly`], [`Refusal::NonExistent`].
-    pub fn expunge(&mut self, only: Option<&UidSet>) -> Result<u32> {
+    pub fn expunge(&mut self, only: Option<&UidSet>) -> Result<Removed> {
         self.check_writable()?;
         let id = self.id;
         let among = only.unwrap_or(&self.uids);
         if self.user.fresh()?.state.mailboxes.get(&id).is_some_and(|mailbox| mailbox.deleted().is_empty()) {
-            return Ok(0);
+            return Ok(Removed { count: 0, known: self.known_modseq() });
         }
         let when = self.user.now();
         let written = self.user.transact(|state, txn| record_expunge(state, id, among, when, txn))?;
@@ -116,7 +125,9 @@ impl Selected {
         if !gone.is_empty() {
             self.user.tell(id, Some(*modseq), What::Expunged(gone));
         }
-        Ok(gone.len())
+        let is_next = !gone.is_empty() && !self.has_deferred() && modseq.0 == self.synced.0 + 1;
+        let known = if is_next { *modseq } else { self.known_modseq() };
+        Ok(Removed { count: gone.len(), known })
     }
 }
 

@@ -62,7 +62,7 @@ pub use epoch::{begin_epoch, close_epoch};
 pub use error::{Error, Refusal, Result};
 pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};
 pub use mailbox::Status;
-pub use marking::Stored;
+pub use marking::{Removed, Stored};
 pub use message::{BlobRef, InternalDate, LogPos, Message};
 pub use meta::Meta;
 pub use names::{MAX_USER_NAME, MailboxId, ModSeq, SeqNo, Uid, UserName, UserNameError};

@@ -145,6 +145,17 @@ impl Selected {
         self.synced
     }
 
+    /// The mod-sequence up to which the client knows all: less than `highest_modseq` while expunges are deferred
+    /// (RFC 7162 §6).
+    pub fn known_modseq(&self) -> ModSeq {
+        if self.deferred { ModSeq(self.mark.load(Ordering::Relaxed)) } else { self.synced }
+    }
+
+    /// Whether the client has yet to be told of expunges.
+    pub fn has_deferred(&self) -> bool {
+        self.deferred
+    }
+
     /// The UIDs of the view; a rank in it is a sequence number.
     pub fn uids(&self) -> &Arc<UidSet> {
         &self.uids
@@ -247,13 +258,15 @@ impl Selected {
             changes.expunged_seqs = self.seqs_descending(&gone);
             changes.flags = if gone.is_empty() { flags } else { flags.difference(&gone) };
             self.uids = mailbox.live.clone();
-            self.mark.store(mailbox.highest_modseq.0, Ordering::Release);
             self.deferred = false;
             changes.expunged = gone;
         } else {
             changes.flags = flags;
             self.deferred = !gone.is_empty();
             self.uids = if gone.is_empty() { mailbox.live.clone() } else { Arc::new(self.uids.union(&new)) };
+        }
+        if !self.deferred {
+            self.mark.store(mailbox.highest_modseq.0, Ordering::Release);
         }
         changes.flags = self.without_own(changes.flags, mailbox);
         changes.recent = (self.wants_recent && self.recent() != self.told_recent).then(|| self.recent());

@@ -8,7 +8,7 @@ use crate::imap::session::{
 use crate::imap::types::{self, FetchAttributes, Qresync, SequenceMatch};
 use crate::imap::write;
 use crate::session::Io;
-use crate::store::{Access, Expunges, SeqNo, Uid, UidSet};
+use crate::store::{Access, SeqNo, Uid, UidSet};
 
 impl ImapSession {
     /// Whatever comes of it, the mailbox that was selected before is not any more.
@@ -43,17 +43,16 @@ impl ImapSession {
         Ok(Started::Run { work, sync: Sync::No, done })
     }
 
-    /// Removes what is marked `\Deleted`, silently.
+    /// Removes what is marked `\Deleted`, silently. HIGHESTMODSEQ covers nothing that others have changed and the client
+    /// was not told of: with QRESYNC it asks from there the next time (RFC 7162 §6).
     pub(in crate::imap) fn close_mailbox(&mut self) -> Result<Started, Failure> {
         let enabled = self.enabled;
         let view = self.view()?;
         let mut detail = Detail::None;
         if !view.is_read_only() {
             let expunged = view.selected.expunge(None)?;
-            if enabled.qresync && expunged > 0 {
-                view.selected.sync(Expunges::Report)?;
-                detail =
-                    Detail::Bytes(format!("HIGHESTMODSEQ {}", view.selected.highest_modseq()).into_bytes());
+            if enabled.qresync && expunged.count > 0 {
+                detail = Detail::Bytes(format!("HIGHESTMODSEQ {}", expunged.known).into_bytes());
             }
         }
         self.view = None;

@@ -6,7 +6,7 @@ use crate::imap::fetch::{Cursor, Plan};
 use crate::imap::session::reply;
 use crate::imap::write;
 use crate::session::{Io, Step};
-use crate::store::{Changes, SeqNo};
+use crate::store::{Changes, ModSeq, SeqNo};
 
 /// Changes on their way to the client; suspended when it reads slowly.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(in crate::imap) struct Report {
     exists: Option<u32>,
     recent: Option<u32>,
     flags: Option<Box<Cursor>>,
+    /// HIGHESTMODSEQ for a client that must not take a MODSEQ of this command for it.
+    known: Option<ModSeq>,
 }
 
 impl Report {
@@ -42,7 +44,15 @@ impl Report {
             exists: changes.exists,
             recent,
             flags,
+            known: None,
         }
+    }
+
+    /// While expunges are deferred, a client with QRESYNC is told to go on from before them when it comes back
+    /// (RFC 7162 §6).
+    pub(in crate::imap) fn deferring(mut self, view: &View, enabled: Enabled) -> Self {
+        self.known = (enabled.qresync && view.selected.has_deferred()).then(|| view.selected.known_modseq());
+        self
     }
 
     /// Goes on; `None` when all is told.
@@ -69,9 +79,15 @@ impl Report {
         if let Some(count) = self.recent.take() {
             reply::count(io.output, count, "RECENT");
         }
-        match &mut self.flags {
-            Some(cursor) => cursor.run(view, enabled, io),
-            None => Ok(None),
+        if let Some(cursor) = &mut self.flags
+            && let Some(step) = cursor.run(view, enabled, io)?
+        {
+            return Ok(Some(step));
         }
+        self.flags = None;
+        if let Some(known) = self.known.take() {
+            reply::ok_number(io.output, "HIGHESTMODSEQ", known.0, "expunges are still to be told");
+        }
+        Ok(None)
     }
 }

@@ -146,7 +146,7 @@ impl ImapSession {
             if changes.deleted {
                 return Err(Failure::Bye("the selected mailbox was deleted, connect again", "deleted"));
             }
-            running.report = Report::new(changes, enabled);
+            running.report = Report::new(changes, enabled).deferring(view, enabled);
         }
         running.report.run(view, enabled, io)
     }

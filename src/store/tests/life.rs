@@ -302,7 +302,7 @@ impl Living<'_> {
     }
 
     fn expunge(&mut self, user: &Arc<User>, mailbox: &str) -> (String, bool) {
-        let gone = select_quietly(user, mailbox).expunge(None).unwrap();
+        let gone = select_quietly(user, mailbox).expunge(None).unwrap().count;
         (format!("EXPUNGE {mailbox}"), gone > 0)
     }
 

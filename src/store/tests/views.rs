@@ -206,7 +206,7 @@ fn counters_agree_with_a_count() {
     add(&mut view, &uids(50..=60), flags(Flags::DELETED, &[]));
     view.store(&uids(10..=10), FlagChange::Replace, &FlagList::default(), None).unwrap();
     assert_eq!(select(&user, "INBOX").first_unseen().map(SeqNo::get), Some(10));
-    assert_eq!(view.expunge(Some(&uids(1..=55))).unwrap(), 6);
+    assert_eq!(view.expunge(Some(&uids(1..=55))).unwrap().count, 6);
     for user in [user.clone(), place.ada()] {
         let status = user.status("INBOX").unwrap();
         assert_eq!((status.messages, status.unseen, status.deleted), (194, 101, 5));
