@@ -1,134 +1,95 @@
-//! Workers are killed again and again while clients append: what was acknowledged is there, once and unchanged, and
-//! nothing is there in part.
+//! Workers, the auth process, the event service and the master are killed in random order under a mixed load: what was
+//! acknowledged is there, once and unchanged; what was cut off has happened as a whole or not at all; nobody waits for
+//! the dead.
+//!
+//! `contrib/soak/run` sets the variables: `HELIOGRAPH_SOAK_SECONDS`, `HELIOGRAPH_SOAK_SEED`, `HELIOGRAPH_SOAK_CLIENTS`.
 
 mod common;
+#[path = "kill/killer.rs"]
+mod killer;
+#[path = "kill/load.rs"]
+mod load;
+#[path = "kill/place.rs"]
+mod place;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use common::server::{Options, Server};
+use killer::{Kills, kill_all_sorts};
+use load::{Done, Load};
+use place::Place;
 
-use common::client::Client;
-use common::server::{Options, PASSWORD, Server};
+/// How long, unless told otherwise.
+const SECONDS: u64 = 60;
 
-/// How long the clients append.
-const DURATION: Duration = Duration::from_secs(15);
+/// How many clients, unless told otherwise.
+const CLIENTS: usize = 8;
 
-/// Time between two kills.
-const INTERVAL: Duration = Duration::from_millis(500);
-
-/// Two clients share each of these users, so that processes compete for one log.
+/// Each user has two clients or more, so that processes compete for one log.
 const USERS: [&str; 4] = ["ada", "bob", "carol", "dan"];
 
-/// One client's account of what it sent: message by id, and whether the server acknowledged it.
-type Sent = HashMap<String, (Vec<u8>, bool)>;
-
 #[test]
-fn killing_workers_loses_nothing_that_was_acknowledged() {
-    let mut server = Server::start(Options::default().users(USERS[1..].to_vec()));
-    let over = AtomicBool::new(false);
-    let (sent, kills) = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| kill_workers(&server, &over));
-        let clients: Vec<_> = (0..2 * USERS.len())
-            .map(|number| {
-                let server = &server;
-                scope.spawn(move || (USERS[number % USERS.len()], append(server, number)))
-            })
-            .collect();
-        let sent: Vec<_> = clients.into_iter().map(|client| client.join().expect("a client")).collect();
-        over.store(true, Ordering::Relaxed);
-        (sent, killer.join().expect("the killer"))
-    });
-    assert!(kills > 10, "only {kills} workers were there to kill");
+fn killing_any_process_loses_nothing_that_was_acknowledged() {
+    let seconds = from_environment("HELIOGRAPH_SOAK_SECONDS").unwrap_or(SECONDS);
+    let seed = from_environment("HELIOGRAPH_SOAK_SEED").unwrap_or(1);
+    let clients = from_environment("HELIOGRAPH_SOAK_CLIENTS").map_or(CLIENTS, |count| count as usize);
+    // What is expunged is compacted away at once.
+    let options = Options::default().set("store.cleanupage", "0").users(USERS[1..].to_vec());
+    let mut server = Server::start(options);
+    let place = Place::new(server.addr());
+    let mut loads: Vec<Load<'_>> =
+        (0..clients).map(|number| Load::new(&place, USERS[number % USERS.len()], number, seed)).collect();
+    loads.iter_mut().for_each(Load::prepare);
 
-    check(&server, &sent);
+    let kills = soak(&mut server, &place, &mut loads, Duration::from_secs(seconds), seed);
+    loads.iter_mut().for_each(Load::check);
     server.restart();
-    check(&server, &sent);
+    place.moved(server.addr());
+    loads.iter_mut().for_each(Load::check);
+
+    let done: Vec<Done> = loads.iter().map(|load| load.done).collect();
+    report(seed, &kills, &done);
+    assert!(kills.workers > 0 && kills.auth > 0, "{kills:?}: too short to kill all sorts of processes");
+    assert!(done.iter().all(|done| done.acknowledged > 0), "a client was never served");
 }
 
-/// Kills one worker after the other and counts them. The auth process is let alone.
-fn kill_workers(server: &Server, over: &AtomicBool) -> usize {
-    let mut kills = 0;
-    while !over.load(Ordering::Relaxed) {
-        std::thread::sleep(INTERVAL);
-        let mut workers: Vec<Pid> = server.children().into_iter().filter(|&pid| !is_auth(pid)).collect();
-        workers.sort();
-        if let Some(&worker) = workers.get(kills % workers.len().max(1)) {
-            kills += usize::from(kill(worker, Signal::SIGKILL).is_ok());
-        }
-    }
-    kills
+/// Clients work and processes die until the time is over.
+fn soak(server: &mut Server, place: &Place, loads: &mut [Load<'_>], time: Duration, seed: u64) -> Kills {
+    let over = AtomicBool::new(false);
+    let end = Instant::now() + time;
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_all_sorts(server, place, &over, seed));
+        let workers: Vec<_> = loads.iter_mut().map(|load| scope.spawn(move || load.work(end))).collect();
+        let results: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        over.store(true, Ordering::Relaxed);
+        let kills = killer.join().expect("the killer");
+        results.into_iter().for_each(|result| result.expect("a client"));
+        kills
+    })
 }
 
-fn is_auth(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.contains("auth"))
+fn report(seed: u64, kills: &Kills, done: &[Done]) {
+    let sum = |of: fn(&Done) -> usize| done.iter().map(of).sum::<usize>();
+    let slowest = done.iter().map(|done| done.slowest).max().unwrap_or_default();
+    println!(
+        "seed {seed}: {} kills survived ({} workers, {} auth, {} other, {} masters; a new master serves after {:?} at most)",
+        kills.total(),
+        kills.workers,
+        kills.auth,
+        kills.others,
+        kills.masters,
+        kills.slowest_start
+    );
+    println!(
+        "{} commands acknowledged and checked, {} connections cut off, {} of their commands had happened; \
+         the slowest answer took {slowest:?}",
+        sum(|done| done.acknowledged),
+        sum(|done| done.broken),
+        sum(|done| done.unheard)
+    );
 }
 
-/// Appends message after message, each with an id of its own, and connects again when the connection is lost.
-fn append(server: &Server, number: usize) -> Sent {
-    let mut sent = Sent::new();
-    let mut client = None;
-    let end = Instant::now() + DURATION;
-    while Instant::now() < end {
-        let Some(connected) = client.take().or_else(|| connect(server, USERS[number % USERS.len()])) else {
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        let mut connected: Client = connected;
-        let id = format!("c{number}-{}", sent.len());
-        let message = message(&id, sent.len());
-        let reply = connected.append("INBOX", &message);
-        let acknowledged = reply.as_ref().is_some_and(|reply| reply.status.starts_with("OK"));
-        sent.insert(id, (message, acknowledged));
-        client = reply.map(|_| connected);
-    }
-    sent
-}
-
-fn connect(server: &Server, user: &str) -> Option<Client> {
-    let mut client = Client::try_connect(server.addr())?;
-    let reply = client.try_command(format!("LOGIN {user} {PASSWORD}"))?;
-    reply.status.starts_with("OK").then_some(client)
-}
-
-/// A message whose size differs from its neighbours'; some are large.
-fn message(id: &str, count: usize) -> Vec<u8> {
-    let lines = if count % 37 == 36 { 4000 } else { count % 50 };
-    let body: String = (0..lines).map(|line| format!("{id} line {line}\r\n")).collect();
-    format!("Message-ID: <{id}>\r\nSubject: {id}\r\n\r\n{body}end of {id}\r\n").into_bytes()
-}
-
-fn check(server: &Server, sent: &[(&str, Sent)]) {
-    let mut acknowledged = 0;
-    for user in USERS {
-        let mut stored: HashMap<String, Vec<u8>> = HashMap::new();
-        for (uid, body) in server.login(user).bodies("INBOX") {
-            let id = id_of(&body);
-            assert!(
-                stored.insert(id.clone(), body).is_none(),
-                "{user}: {id} is there twice, the second as UID {uid}"
-            );
-        }
-        let mut all = Sent::new();
-        for (_, sent) in sent.iter().filter(|(owner, _)| *owner == user) {
-            all.extend(sent.clone());
-        }
-        for (id, body) in &stored {
-            let (message, _) = all.get(id).unwrap_or_else(|| panic!("{user}: nobody sent {id}"));
-            assert!(message == body, "{user}: {id} is there, but not as it was sent");
-        }
-        for (id, (_, answered)) in &all {
-            assert!(!answered || stored.contains_key(id), "{user}: {id} was acknowledged and is gone");
-            acknowledged += usize::from(*answered);
-        }
-    }
-    assert!(acknowledged > 100, "only {acknowledged} messages were acknowledged");
-}
-
-fn id_of(message: &[u8]) -> String {
-    let line = message.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    line.trim_start_matches("Message-ID: <").trim_end_matches('>').to_owned()
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }

@@ -37,7 +37,7 @@ impl Reply {
 }
 
 /// UID and body in `* 1 FETCH (UID 7 BODY[] {3}…)`.
-fn body(line: &[u8]) -> Option<(u32, Vec<u8>)> {
+pub fn body(line: &[u8]) -> Option<(u32, Vec<u8>)> {
     let nodes = parse(line).ok()?;
     let items = nodes.iter().find_map(|node| (!node.list().is_empty()).then(|| node.list()))?;
     let value = |name: &str| items.chunks(2).find(|pair| pair[0].is_atom(name)).and_then(|pair| pair.get(1));

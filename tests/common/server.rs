@@ -135,6 +135,14 @@ impl Server {
         children(self.pid())
     }
 
+    /// Starts the server again after its master was killed.
+    pub fn revive(&mut self) {
+        self.wait(PATIENCE).expect("the master is dead");
+        let dir = self.dir();
+        self.child = serve(&dir, &self.environment);
+        self.addr = wait_for_listener(&dir, &mut self.child);
+    }
+
     /// Waits for the server's end; `None` when it lives longer than `limit`.
     pub fn wait(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
         let deadline = Instant::now() + limit;
