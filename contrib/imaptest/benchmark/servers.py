@@ -44,7 +44,8 @@ class Processes:
     """A command, everything it started, and what they use. With a control group of its own where that may be made
     (nothing that ended is forgotten then), otherwise by its descendants in /proc."""
 
-    def __init__(self, command, log, environment=None):
+    def __init__(self, command, log, environment=None, marker=None):
+        self.marker = str(marker or log)  # a path that is on the command lines of what detaches itself
         self.group = self._make_group()
         self.log = open(log, "ab")
         self.root = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
@@ -116,15 +117,17 @@ class Processes:
                 self.group.rmdir()
 
     def _rest(self):
-        """What is left: of the control group, or of the session that the root began."""
+        """What is left: of the control group, or of the session that the root began and of what names its directory."""
         if self.group:
             left = self.pids()
         else:
             left = []
             for stat in Path("/proc").glob("[0-9]*/stat"):
                 with contextlib.suppress(OSError):
-                    if int(stat.read_text().rsplit(")", 1)[1].split()[3]) == self.root.pid:
+                    is_ours = int(stat.read_text().rsplit(")", 1)[1].split()[3]) == self.root.pid
+                    if is_ours or self.marker.encode() in (stat.parent / "cmdline").read_bytes():
                         left.append(int(stat.parent.name))
+            left = [pid for pid in left if pid != os.getpid()]
         if self.root.poll() is None and self.root.pid not in left:
             left.append(self.root.pid)
         return left
@@ -153,7 +156,8 @@ class Server:
         self.directory.chmod(0o755)
         self.port = free_port()
         command, environment = self.configure(users)
-        self.processes = Processes([*tracer, *map(str, command)], self.directory / "log", environment)
+        self.processes = Processes([*tracer, *map(str, command)], self.directory / "log", environment,
+                                   marker=self.directory)
         self.traced = bool(tracer)
         try:
             self._wait()
@@ -189,13 +193,15 @@ class Heliograph(Server):
     passwords = "{PLAIN} in the user file, asked of the auth process"
     tuning = "as `heliograph init` writes it"
 
-    def __init__(self, program, **options):
+    def __init__(self, program, tls=False, **options):
         super().__init__(program)
-        self.options = options
+        self.tls, self.options = tls, options
 
     def configure(self, users):
         base = self.directory / "base"
-        options = {"service.imap.port": self.port, "service.listenaddr": "127.0.0.1", "local.ens.port": 0, **self.options}
+        options = {"service.imap.port": self.port, "service.imap.sslport": free_port(),
+                   "service.imap.enablesslport": "yes" if self.tls else "no", "service.listenaddr": "127.0.0.1", "local.ens.port": 0, **self.options}
+        self.tls_port = options["service.imap.sslport"]
         sets = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
         quiet = {"check": True, "stdout": subprocess.DEVNULL}
         subprocess.run([self.program, "init", *sets, base], **quiet)
@@ -324,12 +330,10 @@ notifysocket: {base}/config/socket/notify
         (base / "cyrus.conf").write_text(f"""\
 START {{
   recover cmd="{programs}/ctl_cyrusdb -C {base}/imapd.conf -r"
+  idled cmd="{programs}/idled -C {base}/imapd.conf"
 }}
 SERVICES {{
   imap cmd="{programs}/imapd -C {base}/imapd.conf -U 1000" listen="127.0.0.1:{self.port}" proto="tcp4" prefork=10 maxchild=-1
-}}
-DAEMON {{
-  idled cmd="{programs}/idled -C {base}/imapd.conf -f"
 }}
 """)
         return [self.program, "-C", base / "imapd.conf", "-M", base / "cyrus.conf", "-p", base / "master.pid",

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 use crate::append::race;
 use crate::row::Out;
@@ -74,11 +76,22 @@ fn measure(arguments: &Arguments, count: usize, paths: &[PathBuf], out: Out) -> 
         Writer { file, end, bytes: vec![b'x'; arguments.size] }
     });
     let wrap = if arguments.filled { (FILLED / paths.len()) as u64 } else { u64::MAX };
+    let before = own_cpu();
     let (mut samples, rate) = race(writers.collect(), arguments.secs, |writer| {
         let at = writer.end.fetch_add(writer.bytes.len() as u64, Ordering::Relaxed);
         writer.file.write_all_at(&writer.bytes, at % (wrap - writer.bytes.len() as u64))?;
         Ok(writer.file.sync_data()?)
     })?;
-    samples.write(out.row("disk").number("connections", count as f64).number("per_s", rate)).print();
+    let done = samples.count() as f64;
+    let cpu = own_cpu().zip(before).map(|(after, before)| (after - before) / done);
+    let row = out.row("disk").number("connections", count as f64).number("per_s", rate);
+    samples.write(row.maybe("cpu_us", cpu)).print();
     Ok(())
+}
+
+/// Microseconds of processor time that this process has used.
+fn own_cpu() -> Option<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let micros = |time: TimeVal| time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64;
+    Some(micros(usage.user_time()) + micros(usage.system_time()))
 }
