@@ -1,8 +1,10 @@
 //! Carries a program out, a slice at a time.
 
+use std::sync::Arc;
+
 use super::program::{Cost, Program, Test};
-use crate::message::{self, Parts, Which};
-use crate::store::{Message, Result, Selected, Uid, UidSet};
+use crate::message;
+use crate::store::{Message, Meta, Result, Selected, Uid, UidSet};
 
 /// Messages that are looked up at once.
 const BATCH: usize = 256;
@@ -74,17 +76,15 @@ impl Search {
 /// Reads what tests ask for, each thing once per message, into buffers that serve all messages of a slice.
 struct Reader<'a> {
     mailbox: &'a Selected,
-    /// Whose parts, header and bytes are held.
-    parts: Option<(Uid, Parts)>,
-    header_of: Option<Uid>,
-    header: Vec<u8>,
+    /// Whose Meta and bytes are held.
+    meta: Option<(Uid, Arc<Meta>)>,
     raw_of: Option<Uid>,
     raw: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
     fn new(mailbox: &'a Selected) -> Self {
-        Reader { mailbox, parts: None, header_of: None, header: Vec::new(), raw_of: None, raw: Vec::new() }
+        Reader { mailbox, meta: None, raw_of: None, raw: Vec::new() }
     }
 
     /// Recurses as deep as the grammar's bound on nesting.
@@ -108,45 +108,35 @@ impl<'a> Reader<'a> {
             }
             Test::Not(test) => Ok(!self.meets(test, message)?),
             Test::Header { field, needle } => {
-                self.read_header(message)?;
-                Ok(message::search_header(&self.header, field, needle))
+                let meta = self.meta(message)?;
+                let header = self.mailbox.header(message, &meta)?;
+                Ok(message::search_header(&header, field, needle))
             }
             Test::Text { needle, scope } => {
+                let meta = self.meta(message)?;
                 self.read_all(message)?;
-                let Some((_, parts)) = &self.parts else { return Ok(false) };
+                let Some(parts) = meta.parts() else { return Ok(false) };
                 Ok(message::search_text(&self.raw, parts, needle, *scope))
             }
             test => Ok(test.in_memory(message, self.mailbox.is_recent(message.uid)).unwrap_or(false)),
         }
     }
 
-    fn read_parts(&mut self, message: &Message) -> Result<()> {
-        if self.parts.as_ref().is_none_or(|(uid, _)| *uid != message.uid) {
-            self.parts = self.mailbox.meta(message)?.parts().map(|parts| (message.uid, parts));
+    fn meta(&mut self, message: &Message) -> Result<Arc<Meta>> {
+        match &self.meta {
+            Some((uid, meta)) if *uid == message.uid => Ok(meta.clone()),
+            _ => {
+                let meta = self.mailbox.meta(message)?;
+                self.meta = Some((message.uid, meta.clone()));
+                Ok(meta)
+            }
         }
-        Ok(())
-    }
-
-    fn read_header(&mut self, message: &Message) -> Result<()> {
-        if self.header_of == Some(message.uid) {
-            return Ok(());
-        }
-        self.read_parts(message)?;
-        self.header_of = None;
-        self.header.clear();
-        let range = self.parts.as_ref().and_then(|(_, parts)| parts.locate(&[], Which::Header));
-        if let Some(range) = range {
-            self.mailbox.read(message, range, &mut self.header)?;
-        }
-        self.header_of = Some(message.uid);
-        Ok(())
     }
 
     fn read_all(&mut self, message: &Message) -> Result<()> {
         if self.raw_of == Some(message.uid) {
             return Ok(());
         }
-        self.read_parts(message)?;
         self.raw_of = None;
         self.raw.clear();
         self.mailbox.read(message, 0..u64::from(message.size), &mut self.raw)?;

@@ -87,8 +87,8 @@ impl Frozen {
             .ok()
             .filter(|header| header.kind == Kind::Blob && header.len == size)
             .ok_or_else(|| damaged("not the message that it has to be"))?;
-        let mut bytes = vec![0; size as usize];
-        reader.read(0, &mut bytes)?;
+        let mut bytes = Vec::new();
+        reader.read(0, size as usize, &mut bytes)?;
         if header.matches(&bytes) { Ok(bytes) } else { Err(damaged("a message has a wrong checksum")) }
     }
 

@@ -54,6 +54,11 @@ pub const MAX_TRANSFER: u32 = 1 << 19;
 /// Bytes of log records behind the last snapshot that make a new one worth writing; message bytes do not count.
 pub const SNAPSHOT_AFTER: u64 = 256 * 1024;
 
+/// Metas that a worker keeps in memory, and the longest of them and of the headers beside them, in bytes: at most 16 MiB,
+/// usually a fifth of that.
+pub const HOT_METAS: usize = 2048;
+pub const MAX_HOT: usize = 4096;
+
 /// Users without sessions whose state a worker keeps in memory.
 pub const MAX_IDLE_USERS: usize = 256;
 

@@ -16,7 +16,7 @@ use super::files::{LogFiles, segment_path};
 use super::message::LogPos;
 use super::pack::Unit;
 use super::record::{HEADER, segment_header};
-use crate::sys::{LockMode, OfdLock, about_to_block, read_at};
+use crate::sys::{LockMode, OfdLock, about_to_block, append_from, read_at};
 
 /// Sealed segments and packs whose descriptors a user keeps open.
 const OPEN_SEALED: usize = 4;
@@ -285,10 +285,10 @@ impl Reader {
         Ok(header)
     }
 
-    /// Fills `out` with the payload from `from` on.
-    pub fn read(&self, from: u64, out: &mut [u8]) -> Result<()> {
+    /// Appends `count` bytes of the payload from `from` on to `out`.
+    pub fn read(&self, from: u64, count: usize, out: &mut Vec<u8>) -> Result<()> {
         let path = || segment_path(&self.dir, self.segment);
-        let read = read_at(&self.file, out, self.at + from);
+        let read = append_from(&self.file, self.at + from, count, out);
         read.map_err(|source| Error::Io { context: "cannot read", path: path(), source })
     }
 }

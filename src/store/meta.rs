@@ -1,9 +1,13 @@
 //! What is computed about a message once, at APPEND, and kept beside it (record Meta).
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use super::error::Result;
+use super::limits::MAX_HOT;
 use super::wire::{Fields, PutFields};
-use crate::message::{Analysis, Parts};
+use crate::message::{Analysis, Parts, Which};
 
 const NO_PREVIEW: u32 = u32::MAX;
 
@@ -15,10 +19,18 @@ pub struct Meta {
     body: Range<usize>,
     body_structure: Range<usize>,
     preview: Option<Range<usize>>,
-    parts: Range<usize>,
+    parts: OnceLock<Option<Parts>>,
+    encoded_parts: Range<usize>,
+    /// The header of the message, when somebody has asked for it.
+    header: OnceLock<Box<[u8]>>,
 }
 
 impl Meta {
+    /// Bytes of the record.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The parenthesised ENVELOPE.
     pub fn envelope(&self) -> &[u8] {
         &self.bytes[self.envelope.clone()]
@@ -40,8 +52,27 @@ impl Meta {
     }
 
     /// Where the parts of the message are; `None` when the record is damaged.
-    pub fn parts(&self) -> Option<Parts> {
-        Parts::decode(&self.bytes[self.parts.clone()]).ok()
+    pub fn parts(&self) -> Option<&Parts> {
+        let decode = || Parts::decode(&self.bytes[self.encoded_parts.clone()]).ok();
+        self.parts.get_or_init(decode).as_ref()
+    }
+
+    /// The header of the message, read with `read`, which appends a range of its bytes. One that is not long is kept.
+    pub(super) fn header(
+        &self,
+        read: impl FnOnce(Range<u64>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<Cow<'_, [u8]>> {
+        if let Some(header) = self.header.get() {
+            return Ok(header.as_ref().into());
+        }
+        let mut bytes = Vec::new();
+        if let Some(range) = self.parts().and_then(|parts| parts.locate(&[], Which::Header)) {
+            read(range, &mut bytes)?;
+        }
+        if bytes.len() > MAX_HOT {
+            return Ok(bytes.into());
+        }
+        Ok(self.header.get_or_init(|| bytes.into()).as_ref().into())
     }
 
     /// Writes the payload of a Meta record.
@@ -76,7 +107,8 @@ impl Meta {
         };
         let (envelope, body, body_structure) = (next(envelope)?, next(body)?, next(body_structure)?);
         let preview = if preview == NO_PREVIEW { None } else { Some(next(preview)?) };
-        let parts = next(parts)?;
-        Some(Meta { envelope, body, body_structure, preview, parts, bytes })
+        let encoded_parts = next(parts)?;
+        let (parts, header) = Default::default();
+        Some(Meta { envelope, body, body_structure, preview, parts, encoded_parts, header, bytes })
     }
 }

@@ -24,6 +24,7 @@ mod files;
 mod flags;
 mod frozen;
 mod group_sync;
+mod hot;
 pub mod limits;
 mod log;
 mod mailbox;

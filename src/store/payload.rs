@@ -28,6 +28,9 @@ pub(super) struct Entry<'a> {
 const NO_SENT_DAY: i32 = i32::MIN;
 
 impl<'a> Entry<'a> {
+    /// Bytes before the keywords.
+    pub const HEAD: usize = 72;
+
     pub fn put(&self, out: &mut Vec<u8>) {
         self.put_fixed(out, self.keywords.len());
         for keyword in &self.keywords {
@@ -111,6 +114,9 @@ pub(super) struct Append<'a> {
 }
 
 impl<'a> Append<'a> {
+    /// Bytes before the entries.
+    pub const HEAD: usize = 32;
+
     /// Writes the part before the entries.
     pub fn put_head(mailbox: MailboxId, modseq: ModSeq, count: u32, claims_recent: bool, out: &mut Vec<u8>) {
         out.put_u128(mailbox.0);

@@ -150,6 +150,11 @@ impl Transaction {
         Transaction { start, bytes, last: None }
     }
 
+    /// Makes room for payloads of so many bytes in all.
+    pub fn reserve(&mut self, payloads: usize, records: usize) {
+        self.bytes.reserve(payloads + records * (HEADER + 7));
+    }
+
     /// Adds a record whose payload `write` appends; returns its place.
     pub fn record(&mut self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> LogPos {
         if let Some(last) = self.last {

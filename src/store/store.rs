@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use super::change::Change;
 use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
+use super::hot::HotMetas;
 use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
 use super::names::{MailboxId, ModSeq, UserName};
 use super::user::{User, unix_now};
@@ -95,6 +97,9 @@ pub(super) struct Shared {
     pub tuning: ArcSwap<Tuning>,
     pub listener: Arc<dyn ChangeListener>,
     pub epoch: u64,
+    pub hot: HotMetas,
+    /// How many handles for users there have been.
+    pub opened: AtomicU64,
     chores: Mutex<Chores>,
     new_chore: Condvar,
 }
@@ -116,7 +121,8 @@ impl Store {
         let epoch = epoch::current(&options.root)?;
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
         let tuning = ArcSwap::from_pointee(options.tuning);
-        let shared = Arc::new(Shared { options, tuning, listener, epoch, chores, new_chore });
+        let (hot, opened) = Default::default();
+        let shared = Arc::new(Shared { options, tuning, listener, epoch, hot, opened, chores, new_chore });
         let users: Arc<Users> = Arc::default();
         let (keeper, known) = (shared.clone(), Arc::downgrade(&users));
         let keep_house = move || keeper.keep_house(&known);

@@ -91,6 +91,13 @@ impl Draft {
         Ok(Draft { message: new.body.prepare()?, flags: new.flags, internal_date })
     }
 
+    /// Bytes that are written for it, or a few more.
+    fn len(&self) -> usize {
+        let body = if let Stored::Inline(bytes) = &self.message.stored { bytes.len() } else { 0 };
+        let keywords: usize = self.flags.keywords.iter().map(|keyword| keyword.as_str().len() + 1).sum();
+        body + self.message.meta.len() + Append::HEAD + Entry::HEAD + keywords
+    }
+
     /// A record names the file now.
     fn keep(&mut self) {
         if let Stored::File(_, scratch) = &mut self.message.stored {
@@ -133,6 +140,8 @@ fn record_append(
         drafts.iter().flat_map(|draft| draft.flags.keywords.iter().map(|keyword| keyword.as_str()));
     check_keywords(mailbox, keywords)?;
     let uids = next_uids(mailbox, drafts.len())?;
+    let payloads = drafts.iter().map(Draft::len).sum();
+    txn.reserve(payloads, 2 * drafts.len() + 1);
     let entries: Vec<Entry<'_>> =
         drafts.iter().zip(uids.iter()).map(|(draft, uid)| draft.entry(uid, txn)).collect();
     let claims = claimant == Some(mailbox.id);

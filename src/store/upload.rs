@@ -26,6 +26,8 @@ pub struct Upload {
     dir: PathBuf,
     limit: u64,
     len: u64,
+    /// How much will come, when that is known; 0 otherwise.
+    expected: u64,
     body: Body,
     /// Message bytes that all uploads of this user hold in memory.
     in_memory: Arc<AtomicUsize>,
@@ -48,7 +50,13 @@ pub struct NewMessage {
 
 impl Upload {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limit: u64, in_memory: Arc<AtomicUsize>) -> Self {
-        Upload { disk, dir, limit, len: 0, body: Body::Memory(Vec::new()), in_memory }
+        Upload { disk, dir, limit, len: 0, expected: 0, body: Body::Memory(Vec::new()), in_memory }
+    }
+
+    /// Says how many bytes will come, so that they find their place at once.
+    pub fn expecting(mut self, bytes: u64) -> Self {
+        self.expected = bytes;
+        self
     }
 
     /// Bytes so far.
@@ -72,6 +80,8 @@ impl Upload {
         }
         match &mut self.body {
             Body::Memory(held) => {
+                // What is larger moves to a file.
+                held.reserve_exact(self.expected.saturating_sub(before).min(INLINE_MAX as u64) as usize);
                 held.extend_from_slice(bytes);
                 let total = self.in_memory.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
                 if held.len() > INLINE_MAX || total > INLINE_TOTAL_MAX { self.spill() } else { Ok(()) }

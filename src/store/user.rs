@@ -3,9 +3,10 @@
 //! Order of locks: the mutex of [`User`], then the lock on the log (between processes), then nothing. The mutex is
 //! held for the time of a command's look into memory and of one `write`; a sync is waited for without it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use super::checkpoint;
 use super::disk::{check_dirs, open_for_reading};
 use super::error::{Error, Result};
 use super::group_sync::GroupSync;
+use super::hot::Key;
 use super::limits::MAX_UNSYNCED;
 use super::log::{self, Log};
 use super::message::LogPos;
@@ -41,6 +43,8 @@ pub struct User {
     lock: Arc<File>,
     sync: GroupSync,
     in_memory: Arc<AtomicUsize>,
+    /// Tells this handle from others for the same user, before and after it.
+    opened: u64,
 }
 
 pub(super) struct Inner {
@@ -86,8 +90,17 @@ impl User {
             // A note of another epoch may be of a time when the log was longer.
             sync.suspect(if notes.epoch == shared.epoch { from } else { Log::start_of(1) });
         }
-        let user =
-            User { name, dir, shared, inner: Mutex::new(inner), lock, sync, in_memory: Arc::default() };
+        let opened = shared.opened.fetch_add(1, Ordering::Relaxed);
+        let user = User {
+            name,
+            dir,
+            shared,
+            inner: Mutex::new(inner),
+            lock,
+            sync,
+            in_memory: Arc::default(),
+            opened,
+        };
         user.found(notes)?;
         Ok(user)
     }
@@ -351,13 +364,28 @@ impl User {
     }
 
     /// What was computed about a message at APPEND.
-    pub(super) fn meta(&self, message: &Message) -> Result<Meta> {
-        let mut bytes = vec![0; message.meta_len as usize];
+    pub(super) fn meta(&self, message: &Message) -> Result<Arc<Meta>> {
+        let key = Key { opened: self.opened, place: message.meta };
+        if let Some(meta) = self.shared.hot.find(key) {
+            return Ok(meta);
+        }
+        let meta = Arc::new(self.read_meta(message)?);
+        self.shared.hot.keep(key, &meta);
+        Ok(meta)
+    }
+
+    fn read_meta(&self, message: &Message) -> Result<Meta> {
+        let mut bytes = Vec::new();
         let at = message.meta;
         let reader = self.known()?.log.reader(at)?;
-        reader.read(0, &mut bytes)?;
+        reader.read(0, message.meta_len as usize, &mut bytes)?;
         let damaged = || self.known().map(|inner| inner.log.damaged(at, "a Meta record does not add up"));
         Meta::decode(bytes).map_or_else(|| Err(damaged()?), Ok)
+    }
+
+    /// The header of a message whose Meta is `meta`.
+    pub(super) fn header<'m>(&self, message: &Message, meta: &'m Meta) -> Result<Cow<'m, [u8]>> {
+        meta.header(|range, out| self.read(message, range, out))
     }
 
     /// Appends `range` of a message, cut to its size, to `out`.
@@ -369,25 +397,16 @@ impl User {
     ) -> Result<()> {
         let size = u64::from(message.size);
         let (from, to) = (range.start.min(size), range.end.min(size));
-        let start = out.len();
-        out.resize(start + to.saturating_sub(from) as usize, 0);
-        let result = self.read_exact(message, from, &mut out[start..]);
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
-    }
-
-    fn read_exact(&self, message: &Message, from: u64, out: &mut [u8]) -> Result<()> {
+        let count = to.saturating_sub(from) as usize;
         match message.blob {
             BlobRef::Inline(place) => {
                 let reader = self.known()?.log.reader(place)?;
-                reader.read(from, out)
+                reader.read(from, count, out)
             }
             BlobRef::File(number) => {
                 let path = log::blob_path(&self.dir, number);
                 let file = open_for_reading(&path).map_err(Error::io("cannot open", &path))?;
-                crate::sys::read_at(&file, out, from).map_err(Error::io("cannot read", &path))
+                crate::sys::append_from(&file, from, count, out).map_err(Error::io("cannot read", &path))
             }
         }
     }

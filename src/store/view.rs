@@ -3,6 +3,7 @@
 //! The view changes only in `sync`. Until then expunged messages keep their sequence numbers, stay readable, and take
 //! flags; new ones are not there.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -328,8 +329,16 @@ impl Selected {
     ///
     /// # Errors
     /// When the log cannot be read, or is damaged there; [`Refusal::Expunged`].
-    pub fn meta(&self, message: &Message) -> Result<Meta> {
+    pub fn meta(&self, message: &Message) -> Result<Arc<Meta>> {
         self.user.meta(message).map_err(|error| self.why(message, error))
+    }
+
+    /// The header of a message, which `meta` is about.
+    ///
+    /// # Errors
+    /// As `meta`.
+    pub fn header<'m>(&self, message: &Message, meta: &'m Meta) -> Result<Cow<'m, [u8]>> {
+        self.user.header(message, meta).map_err(|error| self.why(message, error))
     }
 
     /// A message that was expunged long ago may be gone for good while a view still has it.

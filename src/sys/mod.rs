@@ -25,7 +25,7 @@ pub use interrupt::join_interrupting;
 pub use lock::{LockMode, OfdLock};
 pub use logfile::{LogFile, reopen_logs};
 pub use parcel::{Parcel, parcel_line, receive_parcel, send_parcel};
-pub use read::{map, read_at};
+pub use read::{append_from, map, read_at};
 pub use sandbox::{Bounds, Confined, Confinement, Reach, confine};
 pub use seccomp::Calls;
 pub use secret::Secret;

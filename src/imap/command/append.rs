@@ -72,7 +72,11 @@ impl ImapSession {
         let internal_date = message
             .date
             .map(|date| InternalDate { timestamp: date.timestamp, offset_minutes: date.offset_minutes });
-        Ok(NewMessage { body: self.user()?.upload(), flags: flag_list(&message.flags), internal_date })
+        Ok(NewMessage {
+            body: self.user()?.upload().expecting(message.size),
+            flags: flag_list(&message.flags),
+            internal_date,
+        })
     }
 
     fn stream_message(&mut self, append: Box<Append>, literal: Literal, io: &mut Io<'_>) {

@@ -10,7 +10,6 @@ use crate::imap::code::{Code, Failure};
 use crate::imap::session::{Enabled, View};
 use crate::imap::types::{FetchAttributes, SectionKind};
 use crate::imap::write;
-use crate::message::Parts;
 use crate::session::{Io, Step};
 use crate::store::{KeywordTable, Message, Meta, Uid, UidSet};
 
@@ -38,7 +37,7 @@ pub(in crate::imap) struct Cursor {
 /// A message whose sections are on their way.
 struct Open {
     message: Message,
-    parts: Option<Parts>,
+    meta: Option<Arc<Meta>>,
     next_section: usize,
     /// Whether the next section needs a space before it.
     has_items: bool,
@@ -123,32 +122,31 @@ impl Cursor {
     ) -> Result<(), Failure> {
         let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(()) };
         let meta = if self.plan.needs_meta { Some(view.selected.meta(&message)?) } else { None };
-        let parts = self.checked_parts(meta.as_ref())?;
+        self.check_sections(meta.as_deref())?;
         let mut implied = FetchAttributes::NONE;
         if self.seen.contains(message.uid) {
             implied = Plan::unsolicited(enabled).items.attributes;
         }
         let is_recent = view.selected.is_recent(message.uid);
-        let known = Known { keywords: &self.keywords, is_recent, meta: meta.as_ref() };
+        let known = Known { keywords: &self.keywords, is_recent, meta: meta.as_deref() };
         let mut items = Items::open(io.output, seq.get());
         items.attributes(&self.plan, implied, &message, &known);
         let has_items = !items.is_empty();
         if self.plan.items.sections.is_empty() {
             io.output.extend_from_slice(b")\r\n");
         } else {
-            self.open = Some(Box::new(Open { message, parts, next_section: 0, has_items, body: None }));
+            self.open = Some(Box::new(Open { message, meta, next_section: 0, has_items, body: None }));
         }
         Ok(())
     }
 
-    fn checked_parts(&self, meta: Option<&Meta>) -> Result<Option<Parts>, Failure> {
+    fn check_sections(&self, meta: Option<&Meta>) -> Result<(), Failure> {
         if self.plan.items.sections.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let damaged = || Failure::no(Code::ServerBug, "what is known of the message is damaged");
         let parts = meta.map(|meta| meta.parts().ok_or_else(damaged)).transpose()?;
-        self.plan.items.sections.iter().try_for_each(|section| section::check(section, parts.as_ref()))?;
-        Ok(parts)
+        self.plan.items.sections.iter().try_for_each(|section| section::check(section, parts))
     }
 
     /// Sends one piece of a body or begins the next section; gives the message back when there is more.
@@ -166,7 +164,7 @@ impl Cursor {
             io.output.extend_from_slice(b")\r\n");
             return Ok(None);
         };
-        let source = section::find(section, &open.message, open.parts.as_ref(), &view.selected);
+        let source = section::find(section, &open.message, open.meta.as_deref(), &view.selected);
         let source = source.map_err(Failure::Broken)?;
         if open.has_items {
             io.output.push(b' ');

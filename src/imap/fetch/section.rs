@@ -1,12 +1,15 @@
 //! The bytes behind a section (RFC 9051 §6.4.5, RFC 3516 §4.2).
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use crate::imap::code::{Code, Failure};
 use crate::imap::limits::{MAX_DECODED, MAX_HEADER_READ};
 use crate::imap::types::{FetchSection, HeaderFields, Partial, SectionKind, SectionText};
 use crate::message::{self, Encoding, Part, Parts, UnknownEncoding, Which};
-use crate::store::{Message, Result, Selected};
+use crate::store::{Message, Meta, Result, Selected};
 
 /// What a section consists of.
 pub(super) enum Source {
@@ -39,19 +42,20 @@ pub(super) fn check(section: &FetchSection, parts: Option<&Parts>) -> std::resul
     Ok(())
 }
 
-/// Finds a section that [`check`] let pass. `parts` is there for every section but the whole message.
+/// Finds a section that [`check`] let pass. `meta` is there for every section but the whole message.
 pub(super) fn find(
     section: &FetchSection,
     message: &Message,
-    parts: Option<&Parts>,
+    meta: Option<&Meta>,
     mailbox: &Selected,
 ) -> Result<Source> {
-    let source = match (section.kind, parts) {
-        (SectionKind::Body, Some(parts)) => body(section, parts, message, mailbox)?,
-        (SectionKind::Rfc822Header, Some(parts)) => range(parts.locate(&[], Which::Header)),
-        (SectionKind::Rfc822Text, Some(parts)) => range(parts.locate(&[], Which::Text)),
-        (SectionKind::Binary, Some(parts)) => binary(section, parts, message, mailbox)?,
-        (SectionKind::BinarySize, Some(parts)) => size_of(binary(section, parts, message, mailbox)?),
+    let known = meta.and_then(|meta| Some(Known { meta, parts: meta.parts()?, message, mailbox }));
+    let source = match (section.kind, known) {
+        (SectionKind::Body, Some(known)) => known.body(section)?,
+        (SectionKind::Rfc822Header, Some(known)) => range(known.parts.locate(&[], Which::Header)),
+        (SectionKind::Rfc822Text, Some(known)) => range(known.parts.locate(&[], Which::Text)),
+        (SectionKind::Binary, Some(known)) => known.binary(section)?,
+        (SectionKind::BinarySize, Some(known)) => size_of(known.binary(section)?),
         (SectionKind::BinarySize, None) => Source::Size(u64::from(message.size)),
         _ => Source::Range(0..u64::from(message.size)),
     };
@@ -65,63 +69,72 @@ fn range(range: Option<Range<u64>>) -> Source {
     range.map_or(Source::Nil, Source::Range)
 }
 
-fn body(section: &FetchSection, parts: &Parts, message: &Message, mailbox: &Selected) -> Result<Source> {
-    let path = section.path.as_slice();
-    match &section.text {
-        SectionText::Full if path.is_empty() => Ok(Source::Range(0..u64::from(message.size))),
-        SectionText::Full => Ok(range(parts.locate(path, Which::Full))),
-        SectionText::Header => Ok(range(parts.locate(path, Which::Header))),
-        SectionText::Text => Ok(range(parts.locate(path, Which::Text))),
-        SectionText::Mime => Ok(range(parts.locate(path, Which::Mime))),
-        SectionText::HeaderFields(names) => {
-            fields(parts.locate(path, Which::Header), names, false, message, mailbox)
+/// A message of which more is asked than all its bytes.
+struct Known<'a> {
+    message: &'a Message,
+    meta: &'a Meta,
+    parts: &'a Parts,
+    mailbox: &'a Selected,
+}
+
+impl Known<'_> {
+    fn body(&self, section: &FetchSection) -> Result<Source> {
+        let path = section.path.as_slice();
+        match &section.text {
+            SectionText::Full if path.is_empty() => Ok(Source::Range(0..u64::from(self.message.size))),
+            SectionText::Full => Ok(range(self.parts.locate(path, Which::Full))),
+            SectionText::Header => Ok(range(self.parts.locate(path, Which::Header))),
+            SectionText::Text => Ok(range(self.parts.locate(path, Which::Text))),
+            SectionText::Mime => Ok(range(self.parts.locate(path, Which::Mime))),
+            SectionText::HeaderFields(names) => self.fields(path, names, false),
+            SectionText::HeaderFieldsNot(names) => self.fields(path, names, true),
         }
-        SectionText::HeaderFieldsNot(names) => {
-            fields(parts.locate(path, Which::Header), names, true, message, mailbox)
+    }
+
+    /// HEADER.FIELDS and HEADER.FIELDS.NOT.
+    fn fields(&self, path: &[u32], names: &HeaderFields, invert: bool) -> Result<Source> {
+        let Some(header) = self.header(path)? else { return Ok(Source::Nil) };
+        let names: SmallVec<[&[u8]; 16]> = names.iter().collect();
+        let mut matching = Vec::new();
+        message::header_fields(&header, &names, invert, &mut matching);
+        Ok(Source::Bytes(matching))
+    }
+
+    /// The header of the message, or of one within it; of a very long one the beginning.
+    fn header(&self, path: &[u32]) -> Result<Option<Cow<'_, [u8]>>> {
+        let Some(header) = self.parts.locate(path, Which::Header) else { return Ok(None) };
+        let end = header.end.min(header.start.saturating_add(MAX_HEADER_READ));
+        if path.is_empty() && end == header.end {
+            return self.mailbox.header(self.message, self.meta).map(Some);
         }
+        let mut bytes = Vec::new();
+        self.mailbox.read(self.message, header.start..end, &mut bytes)?;
+        Ok(Some(bytes.into()))
     }
-}
 
-/// HEADER.FIELDS and HEADER.FIELDS.NOT.
-fn fields(
-    header: Option<Range<u64>>,
-    names: &HeaderFields,
-    invert: bool,
-    message: &Message,
-    mailbox: &Selected,
-) -> Result<Source> {
-    let Some(header) = header else { return Ok(Source::Nil) };
-    let end = header.end.min(header.start.saturating_add(MAX_HEADER_READ));
-    let mut bytes = Vec::new();
-    mailbox.read(message, header.start..end, &mut bytes)?;
-    let names: Vec<&[u8]> = names.iter().collect();
-    let mut matching = Vec::new();
-    message::header_fields(&bytes, &names, invert, &mut matching);
-    Ok(Source::Bytes(matching))
-}
-
-/// A part without its transfer encoding. What has none (the message itself, multiparts, nested messages) comes as it
-/// is.
-fn binary(section: &FetchSection, parts: &Parts, message: &Message, mailbox: &Selected) -> Result<Source> {
-    let path = section.path.as_slice();
-    if path.is_empty() {
-        return Ok(Source::Range(0..u64::from(message.size)));
+    /// A part without its transfer encoding. What has none (the message itself, multiparts, nested messages) comes as
+    /// it is.
+    fn binary(&self, section: &FetchSection) -> Result<Source> {
+        let path = section.path.as_slice();
+        if path.is_empty() {
+            return Ok(Source::Range(0..u64::from(self.message.size)));
+        }
+        let Some(part) = self.parts.part(path) else { return Ok(Source::Nil) };
+        let body = self.parts.locate(path, Which::Full).unwrap_or_else(|| part.body());
+        if part.is_multipart() {
+            return Ok(Source::Range(body));
+        }
+        self.decode(part, body)
     }
-    let Some(part) = parts.part(path) else { return Ok(Source::Nil) };
-    let body = parts.locate(path, Which::Full).unwrap_or_else(|| part.body());
-    if part.is_multipart() {
-        return Ok(Source::Range(body));
-    }
-    decode(part, body, message, mailbox)
-}
 
-fn decode(part: &Part, body: Range<u64>, message: &Message, mailbox: &Selected) -> Result<Source> {
-    let mut raw = Vec::new();
-    mailbox.read(message, body, &mut raw)?;
-    let mut decoded = Vec::new();
-    match message::decode_transfer(part.encoding, &raw, &mut decoded) {
-        Ok(()) => Ok(Source::Bytes(decoded)),
-        Err(UnknownEncoding) => Ok(Source::Nil),
+    fn decode(&self, part: &Part, body: Range<u64>) -> Result<Source> {
+        let mut raw = Vec::new();
+        self.mailbox.read(self.message, body, &mut raw)?;
+        let mut decoded = Vec::new();
+        match message::decode_transfer(part.encoding, &raw, &mut decoded) {
+            Ok(()) => Ok(Source::Bytes(decoded)),
+            Err(UnknownEncoding) => Ok(Source::Nil),
+        }
     }
 }
 
