@@ -183,13 +183,24 @@ pub trait Session: Send {
     fn summary(&self) -> Summary;
 }
 
+/// Why a client is turned away when it connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Every worker has as many sessions as it may have.
+    Full,
+    /// Its address holds as many connections as it may hold.
+    Crowded,
+    /// Its address may not connect.
+    Filtered,
+}
+
 /// Makes sessions: one implementation per protocol.
 pub trait Protocol: Send + Sync {
     /// A session for a connection that was just accepted.
     fn session(&self, token: Token, peer: Peer) -> Box<dyn Session>;
 
-    /// What a client is told when every worker is full.
-    fn refusal(&self) -> Vec<u8>;
+    /// What a client is told that is turned away.
+    fn refusal(&self, why: Refusal) -> Vec<u8>;
 
     /// Takes over options that a refresh (SIGHUP) can change.
     fn refresh(&self, _settings: &Settings) {}

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use heliograph::notify::Bus;
 use heliograph::sys;
-use heliograph::worker::{Counter, Listener, Parts, Scoreboard, TimeLimits, Worker};
+use heliograph::worker::{Access, Counter, Listener, Parts, Scoreboard, Tally, TimeLimits, Worker};
 
 use client::{Client, PATIENCE};
 
@@ -49,6 +49,8 @@ impl Server {
             listeners: vec![Listener { socket: listener, implicit_tls: None }],
             tls: None,
             board: Arc::clone(&board),
+            tally: Arc::new(Tally::new().unwrap()),
+            access: Access::default(),
             notify: bus.endpoint(0).unwrap(),
             auth: Box::new(echo::auth::FakeAuth::new()),
             protocol: &|context| Ok(Arc::new(echo::Echo { hub: context.hub })),

@@ -12,6 +12,7 @@
 mod access;
 mod atomic;
 mod base;
+mod filter;
 mod finding;
 mod layers;
 mod msgconf;
@@ -24,6 +25,7 @@ mod value;
 pub use access::{AccessError, AccessFault, AccessList, ENS_ACCESS};
 pub use atomic::{FileLock, replace_file};
 pub use base::{Base, BaseError, DEFAULT_BASE};
+pub use filter::{ClientFilters, FilterError, FilterList, Service};
 pub use finding::{Finding, Severity};
 pub use layers::{Config, ConfigError, SetError};
 pub use msgconf::{MAX_CONFIG_FILE, MsgConf};

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::access::AccessList;
 use super::base::Base;
+use super::filter::ClientFilters;
 use super::finding::Finding;
 use super::layers::Config;
 use super::name::lookup;
@@ -64,6 +65,8 @@ pub struct ImapSettings {
     pub banner: Option<String>,
     pub allow_anonymous: bool,
     pub conn_limits: Vec<ConnLimit>,
+    /// Who may connect.
+    pub filters: ClientFilters,
 }
 
 /// Where certificate and key are, as the configuration has it; see [`Base::resolve`].
@@ -304,6 +307,10 @@ fn imap(values: &Values<'_>, findings: &mut Vec<Finding>) -> ImapSettings {
         banner: values.set_text("service.imap.banner"),
         allow_anonymous: values.is_on("service.imap.allowanonymouslogin"),
         conn_limits: values.parsed("service.imap.connlimits", value::conn_limits).unwrap_or_default(),
+        filters: ClientFilters {
+            allow: values.parsed("service.imap.domainallowed", value::filters).unwrap_or_default(),
+            deny: values.parsed("service.imap.domainnotallowed", value::filters).unwrap_or_default(),
+        },
     };
     contradictions(&imap, findings);
     imap

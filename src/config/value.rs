@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use super::access::{AccessError, AccessList};
+use super::filter::{FilterError, FilterList};
 use crate::sys::Account;
 
 /// What the value of an option may be.
@@ -36,6 +37,8 @@ pub enum Kind {
     ConnLimits,
     /// `+IP|MASK` and `-IP|MASK`, separated by semicolons.
     Access,
+    /// `SERVICES: CLIENTS`, separated by dollar signs.
+    Filters,
 }
 
 /// Why a text is not a value of its kind.
@@ -61,6 +64,8 @@ pub enum BadValue {
     NotConnLimit(String),
     #[error(transparent)]
     NotAccess(#[from] AccessError),
+    #[error(transparent)]
+    NotFilters(#[from] FilterError),
     #[error("value has a control character")]
     Control,
     #[error("value is longer than {MAX_VALUE} bytes")]
@@ -109,6 +114,11 @@ impl ConnLimit {
     pub fn is_catch_all(&self) -> bool {
         self.prefix == 0
     }
+
+    /// Whether this client address belongs to this realm.
+    pub fn covers(&self, client: IpAddr) -> bool {
+        self.is_catch_all() || is_in_network(client.to_canonical(), self.address, self.prefix)
+    }
 }
 
 impl Kind {
@@ -139,6 +149,7 @@ impl Kind {
             Kind::EventKey => event_key(value).map(drop),
             Kind::ConnLimits => conn_limits(value).map(drop),
             Kind::Access => access(value).map(drop),
+            Kind::Filters => filters(value).map(drop),
         }
     }
 
@@ -170,6 +181,7 @@ impl Kind {
             Kind::EventKey => "event reference, enp://…".into(),
             Kind::ConnLimits => "IP|MASK:NUMBER, …".into(),
             Kind::Access => "+IP|MASK or -IP|MASK; …".into(),
+            Kind::Filters => "SERVICES: CLIENTS $ …".into(),
         }
     }
 }
@@ -241,6 +253,10 @@ pub fn access(value: &str) -> Result<AccessList, BadValue> {
     Ok(AccessList::parse(value)?)
 }
 
+pub fn filters(value: &str) -> Result<FilterList, BadValue> {
+    Ok(FilterList::parse(value)?)
+}
+
 /// The words of a list that is separated by blanks or commas.
 pub fn words(value: &str) -> impl Iterator<Item = &str> {
     value.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|word| !word.is_empty())
@@ -258,7 +274,8 @@ fn conn_limit(realm: &str) -> Result<ConnLimit, BadValue> {
     parse().ok_or_else(|| BadValue::NotConnLimit(realm.into()))
 }
 
-fn prefix(mask: &str, address: IpAddr) -> Option<u8> {
+/// How many bits a mask leaves, written as a number or as an address.
+pub fn prefix(mask: &str, address: IpAddr) -> Option<u8> {
     let width = if address.is_ipv4() { 32 } else { 128 };
     if let Ok(bits) = mask.parse::<u8>() {
         return Some(bits).filter(|bits| *bits <= width);
@@ -271,6 +288,16 @@ fn prefix(mask: &str, address: IpAddr) -> Option<u8> {
     };
     let ones = bits.leading_ones();
     (ones == bits.count_ones()).then_some(ones as u8)
+}
+
+/// Whether the first `prefix` bits of the two addresses are the same.
+pub fn is_in_network(client: IpAddr, address: IpAddr, prefix: u8) -> bool {
+    let (differing, width) = match (client, address) {
+        (IpAddr::V4(client), IpAddr::V4(address)) => (u128::from(client.to_bits() ^ address.to_bits()), 32),
+        (IpAddr::V6(client), IpAddr::V6(address)) => (client.to_bits() ^ address.to_bits(), 128),
+        _ => return false,
+    };
+    differing.checked_shr(width - u32::from(prefix)).unwrap_or_default() == 0
 }
 
 #[cfg(test)]
@@ -303,6 +330,7 @@ mod tests {
                 ],
             ),
             (Kind::Access, vec!["+127.0.0.1|255.255.255.255", "-::1/128;"], vec!["127.0.0.1|255.0.0.0"]),
+            (Kind::Filters, vec!["ALL: ALL", "imap: 10. EXCEPT 10.1."], vec!["ALL", "ALL: host.example"]),
             (Kind::Text, vec!["anything at all"], vec!["two\nlines", "bell\x07"]),
         ] {
             for value in good {
@@ -326,6 +354,14 @@ mod tests {
         let limits = conn_limits("10.0.0.0|255.128.0.0:3, 0.0.0.0|0.0.0.0:9").unwrap();
         assert_eq!((limits[0].prefix, limits[0].connections), (9, 3));
         assert!(limits[1].is_catch_all());
+        let covers =
+            |client: &str| limits.iter().map(|limit| limit.covers(client.parse().unwrap())).collect();
+        for (client, expected) in
+            [("10.127.0.1", [true, true]), ("10.128.0.1", [false, true]), ("2001:db8::1", [false, true])]
+        {
+            let covered: Vec<bool> = covers(client);
+            assert_eq!(covered, expected, "{client}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use capability::Capabilities;
 
-use crate::session::{Peer, Protocol, Security, Session, Token};
+use crate::session::{Peer, Protocol, Refusal, Security, Session, Token};
 use crate::store::{MailboxId, Store, UserName};
 
 /// What an administrator can say about the protocol.
@@ -125,8 +125,13 @@ impl Protocol for Imap {
         Box::new(session::ImapSession::new(self.shared.load_full(), token, peer))
     }
 
-    fn refusal(&self) -> Vec<u8> {
-        b"* BYE [UNAVAILABLE] too many connections, try again later\r\n".to_vec()
+    fn refusal(&self, why: Refusal) -> Vec<u8> {
+        let text: &[u8] = match why {
+            Refusal::Full => b"* BYE [UNAVAILABLE] too many connections, try again later\r\n",
+            Refusal::Crowded => b"* BYE [UNAVAILABLE] too many connections from your address\r\n",
+            Refusal::Filtered => b"* BYE connections from your address are not served\r\n",
+        };
+        text.to_vec()
     }
 
     fn finish(&self) {

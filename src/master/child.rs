@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::config::Settings;
 use crate::sys::{self, Account, Confinement, Parcel, Signals, SignalsBlocked};
 use crate::tls::Pem;
-use crate::worker::{self, Listener, Refreshed, Worker};
+use crate::worker::{self, Access, Listener, Refreshed, Worker};
 
 use super::desk::Desk;
 use super::limits::{DRAIN_TICK, GOODBYE_TIME};
@@ -176,6 +176,8 @@ fn start_worker(
             .collect(),
         tls: plan.tls.clone(),
         board: Arc::clone(&shared.board),
+        tally: Arc::clone(&shared.tally),
+        access: Access::from(settings.as_ref()),
         notify,
         auth: (plan.auth_link)(&shared.auth_socket.path),
         protocol: &|context| (plan.protocol)(context, settings),

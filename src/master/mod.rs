@@ -30,7 +30,7 @@ use thiserror::Error;
 use crate::notify::{Bus, BusError, enpd};
 use crate::sys::{self, ForkError, SocketDirectory};
 use crate::tls;
-use crate::worker::{MAX_WORKERS, SCOREBOARD, SPARE_DESCRIPTORS, Scoreboard};
+use crate::worker::{MAX_WORKERS, SCOREBOARD, SPARE_DESCRIPTORS, Scoreboard, Tally};
 
 use listeners::Bound;
 use pid_file::PidFile;
@@ -94,6 +94,7 @@ struct Shared {
     tunables: Tunables,
     listeners: Vec<Bound>,
     board: Arc<Scoreboard>,
+    tally: Arc<Tally>,
     bus: Arc<Bus>,
     auth_socket: ServiceSocket,
     /// `None` when enpd is not to run.
@@ -124,6 +125,7 @@ pub fn run(plan: &Plan) -> Result<Ending, ServeError> {
     let bind_ens = |_| ServiceSocket::bind(&plan.proc_dir, enpd::SOCKET);
     let shared = Shared {
         board: Arc::new(board.map_err(ServeError::Memory)?),
+        tally: Arc::new(Tally::new().map_err(|error| ServeError::Memory(error.into()))?),
         bus: Bus::new(&plan.proc_dir, tunables.workers)?,
         auth_socket: ServiceSocket::bind(&plan.proc_dir, "auth")?,
         ens_socket: plan.ens.as_ref().map(bind_ens).transpose()?,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config::{Base, Config, ConfigError, FlagSync, Settings, Severity, TlsFiles};
 use crate::imap::{self, Imap, Watcher};
 use crate::notify::{Address, BusError, Hub, Listener, Publisher};
-use crate::session::{Peer, Protocol, Session, Token};
+use crate::session::{Peer, Protocol, Refusal, Session, Token};
 use crate::store::{self, MailboxId, Store, UserName};
 use crate::sys::{self, Account, Bounds, Calls, Reach};
 use crate::tls::{Context, Files, Pem, TlsError, self_signed, self_signed_files};
@@ -283,8 +283,8 @@ impl Protocol for Service {
         self.imap.session(token, peer)
     }
 
-    fn refusal(&self) -> Vec<u8> {
-        self.imap.refusal()
+    fn refusal(&self, why: Refusal) -> Vec<u8> {
+        self.imap.refusal(why)
     }
 
     fn refresh(&self, settings: &Settings) {

@@ -323,6 +323,7 @@ impl<'a> Supervisor<'a> {
         child.line = None;
         if let Role::Worker(worker) = role {
             self.shared.board.clear(worker);
+            self.shared.tally.clear(worker);
             if !death.is_orderly {
                 self.ending = Ending::Broken;
             }

@@ -13,10 +13,12 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use crate::session::Protocol;
+use crate::config::Service;
+use crate::session::{Protocol, Refusal};
 use crate::{sys, tls};
 
 use super::connection::Tls;
+use super::gate::Gate;
 use super::limits::{ACCEPT_PAUSE, FULL_TICK, WARNING_PAUSE};
 use super::pool::Pool;
 use super::scoreboard::{Counter, Scoreboard};
@@ -48,6 +50,7 @@ impl Door {
 pub struct Acceptor {
     pub pool: Arc<Pool>,
     pub protocol: Arc<dyn Protocol>,
+    pub gate: Arc<Gate>,
     pub listener: TcpListener,
     pub implicit_tls: Option<Arc<tls::Context>>,
     pub starttls: Option<Arc<tls::Context>>,
@@ -99,17 +102,25 @@ impl Acceptor {
         if self.pool.is_stopping() {
             return;
         }
-        if self.board.admit(self.index) {
-            self.pool.admit(stream, remote, self.tls(), self.protocol.as_ref());
-        } else {
-            if warning.is_due() {
-                let refused = self.board.value(self.index, Counter::Refused);
-                log::warn!(peer:% = remote, refused; "refused: all workers are full, see service.imap.maxsessions");
+        let service = if self.implicit_tls.is_some() { Service::Imaps } else { Service::Imap };
+        let why = match self.gate.admit(remote.ip(), service) {
+            Ok(admission) if self.board.admit(self.index) => {
+                let tls = self.tls();
+                return self.pool.admit(stream, remote, tls, self.protocol.as_ref(), admission);
             }
-            // Nobody would read it where TLS is expected, and a handshake is more than a refusal is worth.
-            let text = if self.implicit_tls.is_none() { self.protocol.refusal() } else { Vec::new() };
-            refuse(stream, &text);
+            Ok(_) => Refusal::Full,
+            Err(why) => {
+                self.board.increment(self.index, Counter::Refused);
+                why
+            }
+        };
+        if warning.is_due() {
+            let refused = self.board.value(self.index, Counter::Refused);
+            log::warn!(peer:% = remote, refused; "refused: {}", reason(why));
         }
+        // Nobody would read it where TLS is expected, and a handshake is more than a refusal is worth.
+        let text = if self.implicit_tls.is_none() { self.protocol.refusal(why) } else { Vec::new() };
+        refuse(stream, &text);
     }
 
     fn tls(&self) -> Tls {
@@ -117,6 +128,14 @@ impl Acceptor {
             Some(context) => Tls::Implicit(context.clone()),
             None => Tls::OnDemand(self.starttls.clone()),
         }
+    }
+}
+
+fn reason(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Full => "all workers are full, see service.imap.maxsessions",
+        Refusal::Crowded => "the client has too many connections, see service.imap.connlimits",
+        Refusal::Filtered => "see service.imap.domainallowed and service.imap.domainnotallowed",
     }
 }
 

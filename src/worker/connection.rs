@@ -17,6 +17,7 @@ use crate::session::{
 };
 use crate::tls;
 
+use super::gate::Admission;
 use super::limits::STALL_TIMEOUT;
 use super::scratch::Scratch;
 use super::slot::Flags;
@@ -101,6 +102,8 @@ pub struct Connection {
     last_activity: Instant,
     bytes_in: u64,
     bytes_out: u64,
+    /// Counts the connection as long as it lives.
+    admission: Option<Admission>,
 }
 
 enum Call {
@@ -147,7 +150,13 @@ impl Connection {
             last_activity: now,
             bytes_in: 0,
             bytes_out: 0,
+            admission: None,
         })
+    }
+
+    /// Holds on to this to the end of the connection.
+    pub fn keep(&mut self, admission: Admission) {
+        self.admission = Some(admission);
     }
 
     pub fn stream(&mut self) -> &mut TcpStream {

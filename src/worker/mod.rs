@@ -12,11 +12,12 @@
 //! * [`transport`]: the socket, plain or with TLS on it.
 //! * [`thread`], [`seat`], [`roster`], [`inbox`]: who polls, who works, who waits.
 //! * [`wheel`], [`timer`]: time limits.
-//! * [`acceptor`], [`scoreboard`]: admission.
+//! * [`acceptor`], [`gate`], [`scoreboard`]: admission.
 
 mod acceptor;
 mod auth_link;
 mod connection;
+mod gate;
 mod inbox;
 mod limits;
 mod pool;
@@ -49,11 +50,13 @@ use crate::session::{Protocol, Waker};
 use crate::{sys, tls};
 
 use acceptor::{Acceptor, Door};
+use gate::Gate;
 use pool::Pool;
 use seat::Seat;
 
 pub use auth_link::AuthLink;
 pub use connection::{SessionInfo, TimeLimits};
+pub use gate::{Access, Tally};
 pub use limits::{MAX_WORKERS, SPARE_DESCRIPTORS};
 pub use scoreboard::{Counter, Scoreboard};
 pub use snapshot::{SCOREBOARD, Snapshot, SnapshotError};
@@ -69,6 +72,9 @@ pub struct Parts<'a> {
     /// For sessions that begin TLS themselves.
     pub tls: Option<Arc<tls::Context>>,
     pub board: Arc<Scoreboard>,
+    pub tally: Arc<Tally>,
+    /// Who may connect.
+    pub access: Access,
     pub notify: notify::Endpoint,
     pub auth: Box<dyn AuthLink>,
     pub protocol: &'a ProtocolFactory<'a>,
@@ -120,6 +126,7 @@ pub struct Worker {
     index: usize,
     pool: Arc<Pool>,
     protocol: Arc<dyn Protocol>,
+    gate: Arc<Gate>,
     board: Arc<Scoreboard>,
     tls: Option<Arc<tls::Context>>,
     doors: Vec<Door>,
@@ -162,7 +169,8 @@ impl Worker {
             spawn(format!("session {number}"), move || thread::work(pool, number))?;
         }
         let (board, tls) = (parts.board, parts.tls);
-        let mut worker = Worker { index: parts.index, pool, protocol, board, tls, doors: Vec::new() };
+        let gate = Arc::new(Gate::new(parts.index, parts.tally, parts.access));
+        let mut worker = Worker { index: parts.index, pool, protocol, gate, board, tls, doors: Vec::new() };
         worker.listen(parts.listeners)?;
         Ok(worker)
     }
@@ -187,6 +195,7 @@ impl Worker {
         Acceptor {
             pool: Arc::clone(&self.pool),
             protocol: Arc::clone(&self.protocol),
+            gate: Arc::clone(&self.gate),
             listener: listener.socket,
             implicit_tls: listener.implicit_tls,
             starttls: self.tls.clone(),
@@ -223,6 +232,7 @@ impl Worker {
         {
             log::error!(error:% = error; "cannot reload the certificate, the old one stays in use");
         }
+        self.gate.configure(Access::from(refreshed.settings));
         self.protocol.refresh(refreshed.settings);
         self.listen(refreshed.listeners)
     }

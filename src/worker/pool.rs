@@ -23,6 +23,7 @@ use crate::session::{Peer, Protocol, Token, Wake};
 
 use super::auth_link::AuthLink;
 use super::connection::{Connection, Outcome, SessionInfo, TimeLimits, Tls};
+use super::gate::Admission;
 use super::inbox::Inbox;
 use super::roster::Roster;
 use super::scoreboard::{Counter, Scoreboard};
@@ -123,11 +124,18 @@ impl Pool {
     // --- sessions begin -------------------------------------------------------------------------------------
 
     /// Takes a connection in that the scoreboard has admitted.
-    pub fn admit(&self, stream: TcpStream, remote: SocketAddr, tls: Tls, protocol: &dyn Protocol) {
+    pub fn admit(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        tls: Tls,
+        protocol: &dyn Protocol,
+        admission: Admission,
+    ) {
         let Some((index, slot)) = self.slots.take() else {
             return self.board.leave(self.index);
         };
-        if let Err(error) = self.occupy(index, slot, (stream, remote, tls), protocol) {
+        if let Err(error) = self.occupy(index, slot, (stream, remote, tls, admission), protocol) {
             log::warn!(peer:% = remote, error:% = error; "connection dropped");
             slot.connection().take();
             self.release(index, slot);
@@ -139,7 +147,7 @@ impl Pool {
         &self,
         index: u32,
         slot: &Slot,
-        (stream, remote, tls): (TcpStream, SocketAddr, Tls),
+        (stream, remote, tls, admission): (TcpStream, SocketAddr, Tls, Admission),
         protocol: &dyn Protocol,
     ) -> io::Result<()> {
         let token = Token { slot: index, generation: slot.state.generation() };
@@ -147,7 +155,8 @@ impl Pool {
         let session = catch_unwind(AssertUnwindSafe(|| protocol.session(token, peer.clone())))
             .map_err(|_| io::Error::other("the protocol panicked"))?;
         let stream = mio::net::TcpStream::from_std(stream);
-        let connection = Connection::new(stream, session, peer, tls, Instant::now())?;
+        let mut connection = Connection::new(stream, session, peer, tls, Instant::now())?;
+        connection.keep(admission);
         let mut place = slot.connection();
         let connection = place.insert(Box::new(connection));
         slot.state.occupy();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use heliograph::auth::{Mechanism, Reply, Request};
 use heliograph::notify::{Hub, Watch};
-use heliograph::session::{Event, INPUT_LIMIT, Io, Peer, Protocol, Session, Step, Summary, Token};
+use heliograph::session::{Event, INPUT_LIMIT, Io, Peer, Protocol, Refusal, Session, Step, Summary, Token};
 use heliograph::store::{MailboxId, UserName};
 use heliograph::sys::{Secret, about_to_block};
 
@@ -52,7 +52,7 @@ impl Protocol for Echo {
         })
     }
 
-    fn refusal(&self) -> Vec<u8> {
+    fn refusal(&self, _why: Refusal) -> Vec<u8> {
         b"full\n".to_vec()
     }
 }

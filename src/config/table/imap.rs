@@ -3,7 +3,7 @@
 use super::row;
 use crate::config::name::Definition;
 use crate::config::name::Refresh::{Enough, Restart};
-use crate::config::value::Kind::{Addresses, Boolean, ConnLimits, Integer, Path, Port, Text};
+use crate::config::value::Kind::{Addresses, Boolean, ConnLimits, Filters, Integer, Path, Port, Text};
 
 pub static OPTIONS: &[Definition] = &[
     row(
@@ -115,20 +115,27 @@ pub static OPTIONS: &[Definition] = &[
     row("service.imap.allowanonymouslogin", Boolean, "no", "", Enough, "Offer SASL ANONYMOUS (RFC 4505)."),
     row(
         "service.imap.domainallowed",
-        Text,
+        Filters,
         "",
         "",
         Enough,
-        "Client access filters that grant, `serviceSpec: clientSpec`. The first that matches decides, before service.imap.domainnotallowed.",
+        "Client access filters that grant, `SERVICES: CLIENTS $ …`: services imap, imaps, ALL; clients as addresses, ADDRESS/NETMASK, ADDRESS/BITS, ALL; EXCEPT takes out. They come before service.imap.domainnotallowed; alone, they refuse everybody else.",
     ),
-    row("service.imap.domainnotallowed", Text, "", "", Enough, "Client access filters that refuse."),
+    row(
+        "service.imap.domainnotallowed",
+        Filters,
+        "",
+        "",
+        Enough,
+        "Client access filters that refuse, written like those of service.imap.domainallowed. Whoever no filter names may connect.",
+    ),
     row(
         "service.imap.connlimits",
         ConnLimits,
         "",
         "",
         Enough,
-        "Connections per client address, by realm: `IP|MASK:NUMBER,…`. The first realm that matches counts; end with a catch-all such as 0.0.0.0|0:20.",
+        "Connections per client address (IPv6: per /64), all workers together, by realm: `IP|MASK:NUMBER,…`. The first realm that matches counts; end with a catch-all such as 0.0.0.0|0:20.",
     ),
     row("service.listenaddr", Addresses, "", "", Enough, "Addresses to listen on. Not set: all."),
     row(
