@@ -167,6 +167,7 @@ fn every_child_is_the_user_and_confined_also_one_that_comes_later() {
     };
     let before = children(master);
     assert_eq!(before.len(), 4, "enpd, auth, two workers");
+    eventually("all are confined", || before.iter().all(|&pid| is_confined(pid)));
     before.iter().for_each(|&pid| check(pid));
     for &victim in &before {
         kill(victim, Signal::SIGKILL).expect("kill a child");
@@ -178,6 +179,7 @@ fn every_child_is_the_user_and_confined_also_one_that_comes_later() {
     eventually("one can log in again", || {
         Client::try_connect(base.plain).is_some_and(|mut it| it.try_command("LOGIN ada secret").is_some())
     });
+    eventually("all are confined again", || children(master).into_iter().all(is_confined));
     children(master).into_iter().for_each(check);
     let log = base.log();
     for role in ["enpd", "auth", "\"worker 0\"", "\"worker 1\""] {
@@ -333,6 +335,11 @@ fn status(pid: Pid, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.expect("a field").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The last that a child does before its work: it may have been forked a moment ago.
+fn is_confined(pid: Pid) -> bool {
+    status(pid, "Seccomp") == "2"
 }
 
 /// A directory with everything beneath it.
