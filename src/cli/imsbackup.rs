@@ -15,6 +15,7 @@ use super::logging::printable;
 use super::mail;
 use crate::store::UserName;
 use crate::store::backup::{Dump, Former, Selection, Since};
+use crate::sys;
 
 /// Writes the mail of users to a file, or to standard output, while the server runs.
 ///
@@ -135,7 +136,7 @@ struct Target {
 
 impl Target {
     fn make(path: &Path) -> Result<Target> {
-        let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file());
+        let is_special = sys::raised(|| fs::metadata(path)).is_ok_and(|found| !found.is_file());
         let temporary =
             (!is_special).then(|| path.with_added_extension(format!("part-{}", std::process::id())));
         let mut options = OpenOptions::new();
@@ -144,7 +145,9 @@ impl Target {
             None => options.write(true),
         };
         let opened = temporary.as_deref().unwrap_or(path);
-        let file = options.open(opened).with_context(|| format!("cannot write {}", opened.display()))?;
+        // The caller's file, where the caller may write: the rest is done as the one who serves.
+        let file = sys::raised(|| options.open(opened))
+            .with_context(|| format!("cannot write {}", opened.display()))?;
         Ok(Target { file, path: path.to_owned(), temporary })
     }
 
@@ -153,11 +156,10 @@ impl Target {
         let Some(temporary) = &self.temporary else { return Ok(()) };
         let failed = || format!("cannot write {}", self.path.display());
         self.file.sync_all().with_context(failed)?;
-        fs::rename(temporary, &self.path).with_context(failed)?;
+        sys::raised(|| fs::rename(temporary, &self.path)).with_context(failed)?;
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced =
-            File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
-        synced.with_context(failed)?;
+        let opened = sys::raised(|| File::open(directory.unwrap_or(Path::new("."))));
+        opened.and_then(|directory| directory.sync_all()).with_context(failed)?;
         self.temporary = None;
         Ok(())
     }
@@ -167,13 +169,13 @@ impl Drop for Target {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             // Half a backup is none.
-            let _ = fs::remove_file(temporary);
+            let _ = sys::raised(|| fs::remove_file(temporary));
         }
     }
 }
 
 fn since(text: &str) -> Result<Since> {
-    match File::open(text) {
+    match sys::raised(|| File::open(text)) {
         Ok(file) => {
             let former = Former::read(BufReader::new(file));
             Ok(Since::Former(former.with_context(|| format!("former backup {text}"))?))

@@ -13,6 +13,7 @@ use super::mail;
 use crate::store::backup::{
     Aim, BackupError, Event, Input, Restorer, Scope, Selection, Stream, list, verify,
 };
+use crate::sys;
 
 /// Brings back mail from what imsbackup wrote, beside a running server or without one.
 ///
@@ -73,7 +74,8 @@ fn is_stdin(file: &Path) -> bool {
 }
 
 fn open(file: &Path) -> Result<BufReader<File>> {
-    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let opened =
+        sys::raised(|| File::open(file)).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(BufReader::with_capacity(1 << 18, opened))
 }
 

@@ -15,7 +15,7 @@ use crate::store::backup::Selection;
 use crate::store::{
     ChangeListener, MailboxId, ModSeq, Options, Store, UserDir, UserName, begin_epoch, user_dirs,
 };
-use crate::sys::{LockMode, OfdLock};
+use crate::sys::{self, LockMode, OfdLock};
 
 /// Longest list of users, in bytes.
 const MAX_LIST: u64 = 64 * 1024 * 1024;
@@ -98,7 +98,7 @@ fn read_list(path: &Path) -> io::Result<String> {
     if path == Path::new("-") {
         io::stdin().take(MAX_LIST).read_to_string(&mut text)?;
     } else {
-        fs::File::open(path)?.take(MAX_LIST).read_to_string(&mut text)?;
+        sys::raised(|| fs::File::open(path))?.take(MAX_LIST).read_to_string(&mut text)?;
     }
     Ok(text)
 }
