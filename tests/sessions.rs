@@ -5,6 +5,8 @@ mod common;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use common::client::Client;
 use common::server::{Options, Server};
 use common::wire::Received;
@@ -47,6 +49,36 @@ fn sessions_of_a_user_are_ended_with_a_goodbye() {
         run(&server, &["imsconnutil", "-k", "-u", "ada"]) == "ada: 0 sessions ended\n"
     });
     server.login("ada").ok("NOOP");
+}
+
+#[test]
+fn who_was_connected_last_is_known_without_a_server() {
+    let mut server = Server::start(Options::default().users(["grace", "linus"]));
+    let connected = |server: &Server, user: &str| {
+        let listed = run(server, &["imsconnutil", "-a", "-u", user]);
+        let line = listed.lines().nth(1).unwrap_or_default().to_owned();
+        line.strip_prefix(user).unwrap_or_else(|| panic!("{listed}")).trim().to_owned()
+    };
+    let mut session = server.login("ada");
+    let before = connected(&server, "ada");
+    assert!(before.starts_with("20") && before.ends_with('Z'), "{before}");
+    assert_eq!(connected(&server, "grace"), "never");
+    std::thread::sleep(Duration::from_millis(1100));
+    session.ok("LOGOUT");
+    eventually("the end of a session counts, too", || connected(&server, "ada") > before);
+
+    run(&server, &["configutil", "-o", "local.enablelastaccess", "-v", "no"]);
+    let refused = call(&server, &["imsconnutil", "-a"]);
+    assert!(text(&refused.stderr).contains("local.enablelastaccess is off"));
+    run(&server, &["refresh"]);
+    server.login("linus").ok("LOGOUT");
+    run(&server, &["configutil", "-o", "local.enablelastaccess", "-d"]);
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait(SOON).is_some());
+    let listed = run(&server, &["imsconnutil", "-a"]);
+    let names: Vec<_> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["ada", "grace", "linus"], "{listed}");
+    assert_eq!(connected(&server, "linus"), "never", "it was not to be recorded");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! `imsconnutil`: who is connected; ends sessions.
+//! `imsconnutil`: who is connected, and who was when; ends sessions.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
@@ -8,17 +9,23 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::base::Place;
-use crate::config::{Config, lookup};
+use super::mail;
+use crate::auth::Users;
+use crate::config::{Base, Config, lookup};
 use crate::master::{self, ListedSession};
+use crate::store::last_access;
 use crate::worker::Snapshot;
 
-/// Lists who is connected, and ends sessions.
+/// Lists who is connected or was last, and ends sessions.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("action").required(true).args(["connected", "kill"]))]
+#[command(group = clap::ArgGroup::new("action").required(true).args(["connected", "last", "kill"]))]
 pub struct Arguments {
     /// List the connections.
     #[arg(short = 'c')]
     connected: bool,
+    /// List when each user was last connected; without a server, too.
+    #[arg(short = 'a')]
+    last: bool,
     /// End the connections of the users given with -u; they hear a goodbye.
     #[arg(short = 'k', requires = "users")]
     kill: bool,
@@ -36,6 +43,10 @@ pub struct Arguments {
 /// When no server runs, or one of its workers does not answer.
 pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let base = place.open()?;
+    if arguments.last {
+        demand(&base, "local.enablelastaccess", "connections are not recorded")?;
+        return list_last(&base, &arguments.users, out);
+    }
     let proc_dir = base.proc_dir();
     if master::running(&proc_dir)?.is_none() {
         bail!("no server is running on {}", base.root().display());
@@ -44,11 +55,33 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
     if arguments.kill {
         return arguments.users.iter().try_for_each(|user| kill(&proc_dir, &workers, user, out));
     }
-    let config = Config::load(&base)?;
-    if !config.is_on(&lookup("local.imap.enableuserlist")?) {
-        bail!("local.imap.enableuserlist is off: users are not listed");
-    }
+    demand(&base, "local.imap.enableuserlist", "users are not listed")?;
     list(&sessions(&proc_dir, &workers, &arguments.users)?, out)
+}
+
+/// An administrator may not want this.
+fn demand(base: &Base, option: &str, otherwise: &str) -> Result<()> {
+    match Config::load(base)?.is_on(&lookup(option)?) {
+        true => Ok(()),
+        false => bail!("{option} is off: {otherwise}"),
+    }
+}
+
+/// Everybody who may log in or has mail, by name.
+fn list_last(base: &Base, users: &[String], out: &mut impl Write) -> Result<()> {
+    let accounts = Users::load(&base.users())?;
+    let mut last: BTreeMap<String, Option<SystemTime>> =
+        accounts.names().map(|name| (name.to_string(), None)).collect();
+    for user in mail::everybody(base, &mail::partition(base)?)? {
+        last.extend(user.name.map(|name| (name.to_string(), last_access(&user.path))));
+    }
+    last.retain(|name, _| users.is_empty() || users.contains(name));
+    let width = last.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(4);
+    writeln!(out, "{:width$}  LAST CONNECTED", "USER")?;
+    for (name, when) in last {
+        writeln!(out, "{name:width$}  {}", when.map_or("never".to_owned(), time))?;
+    }
+    Ok(())
 }
 
 fn kill(proc_dir: &Path, workers: &[usize], user: &str, out: &mut impl Write) -> Result<()> {

@@ -64,6 +64,8 @@ pub struct ImapSettings {
     /// Text of the greeting; `None` for product and version.
     pub banner: Option<String>,
     pub allow_anonymous: bool,
+    /// Whether it is noted when users were last connected.
+    pub last_access: bool,
     pub conn_limits: Vec<ConnLimit>,
     /// Who may connect.
     pub filters: ClientFilters,
@@ -306,6 +308,7 @@ fn imap(values: &Values<'_>, findings: &mut Vec<Finding>) -> ImapSettings {
         append_limit: values.size("service.imap.appendlimit") as u64,
         banner: values.set_text("service.imap.banner"),
         allow_anonymous: values.is_on("service.imap.allowanonymouslogin"),
+        last_access: values.is_on("local.enablelastaccess"),
         conn_limits: values.parsed("service.imap.connlimits", value::conn_limits).unwrap_or_default(),
         filters: ClientFilters {
             allow: values.parsed("service.imap.domainallowed", value::filters).unwrap_or_default(),

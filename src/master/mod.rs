@@ -5,6 +5,7 @@
 //! Everything that children share is made before the first fork: listening sockets, the scoreboard, the
 //! notify bus, the auth socket. Whatever has threads or a poller is made after it, in the child.
 
+mod attendance;
 mod child;
 mod desk;
 mod ens;

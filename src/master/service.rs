@@ -18,6 +18,7 @@ use crate::tls::{Context, Files, Pem, TlsError, self_signed, self_signed_files};
 use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
+use super::attendance::Attendance;
 use super::ens;
 use super::plan::RereadError;
 use super::{BoundHook, ChildBounds, Ending, Listen, Plan, ServeError, Tunables, run};
@@ -242,13 +243,14 @@ fn open_imap(
     partition: PathBuf,
     publisher: Option<Arc<Publisher>>,
 ) -> Result<Arc<dyn Protocol>, Box<dyn Error + Send + Sync>> {
+    let attendance = Attendance::new(partition.clone(), settings.imap.last_access);
     let mut options = store::Options::new(partition);
     let listener = Listener::new(context.hub.clone(), publisher.clone());
     options.tuning = store_tuning(settings);
     let store = Arc::new(Store::open(options, Arc::new(listener))?);
-    let imap =
-        Imap::new(store.clone(), Box::new(Ears { hub: context.hub, publisher }), imap_settings(settings));
-    Ok(Arc::new(Service { store, imap }))
+    let ears = Ears { hub: context.hub, publisher, attendance: attendance.clone() };
+    let imap = Imap::new(store.clone(), Box::new(ears), imap_settings(settings));
+    Ok(Arc::new(Service { store, imap, attendance }))
 }
 
 fn store_tuning(settings: &Settings) -> store::Tuning {
@@ -276,6 +278,7 @@ fn imap_settings(settings: &Settings) -> imap::Settings {
 struct Service {
     store: Arc<Store>,
     imap: Imap,
+    attendance: Arc<Attendance>,
 }
 
 impl Protocol for Service {
@@ -290,6 +293,7 @@ impl Protocol for Service {
     fn refresh(&self, settings: &Settings) {
         self.store.tune(store_tuning(settings));
         self.imap.configure(imap_settings(settings));
+        self.attendance.switch(settings.imap.last_access);
     }
 
     fn finish(&self) {
@@ -302,10 +306,11 @@ pub(super) fn host_name() -> String {
     name.unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// Sessions hear of changes through the hub.
+/// Sessions hear of changes through the hub; who comes and goes is noted.
 struct Ears {
     hub: Arc<Hub>,
     publisher: Option<Arc<Publisher>>,
+    attendance: Arc<Attendance>,
 }
 
 /// How long the end of a worker may wait for its last events to be on their way.
@@ -317,8 +322,9 @@ impl Watcher for Ears {
     }
 
     fn logged_in(&self, user: &UserName, client: IpAddr) -> Option<Box<dyn Send>> {
-        let presence = self.publisher.as_ref()?.login(user, client)?;
-        Some(Box::new(presence))
+        let presence = self.publisher.as_ref().and_then(|publisher| publisher.login(user, client));
+        let visit = self.attendance.arrive(user);
+        (presence.is_some() || visit.is_some()).then(|| Box::new((presence, visit)) as Box<dyn Send>)
     }
 
     fn finish(&self) {

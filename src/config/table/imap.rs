@@ -154,5 +154,12 @@ pub static OPTIONS: &[Definition] = &[
         Enough,
         "Let imsconnutil list the users who are connected.",
     ),
-    row("local.enablelastaccess", Boolean, "yes", "", Enough, "Record when each user was last connected."),
+    row(
+        "local.enablelastaccess",
+        Boolean,
+        "yes",
+        "",
+        Enough,
+        "Record when each user was last connected, for imsconnutil -a.",
+    ),
 ];
