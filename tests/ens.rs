@@ -293,7 +293,7 @@ fn enpd_is_replaced_and_all_connect_again() {
     });
     assert!(came.iter().any(|line| line.starts_with("(events may be missing")), "{came:?}");
     let status = server.children().len();
-    assert_eq!(status, 5, "auth, enpd and three workers");
+    assert_eq!(status, 6, "auth, enpd, stored and three workers");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod imsrestore;
 mod init;
 mod logging;
 mod mail;
+mod mboxutil;
 mod password;
 mod serve;
 mod services;
@@ -64,11 +65,13 @@ enum Command {
     Imsbackup(imsbackup::Arguments),
     Imsconnutil(imsconnutil::Arguments),
     Imsrestore(imsrestore::Arguments),
+    Mboxutil(mboxutil::Arguments),
     Counterutil(counterutil::Arguments),
 }
 
 /// Names by which a link to the program stands for one of its commands.
-const LINKS: &[&str] = &["configutil", "counterutil", "enscat", "imsbackup", "imsconnutil", "imsrestore"];
+const LINKS: &[&str] =
+    &["configutil", "counterutil", "enscat", "imsbackup", "imsconnutil", "imsrestore", "mboxutil"];
 
 /// Carries out the command that the arguments, the program's name first, ask for.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -109,6 +112,7 @@ fn dispatch(program: Program, called_as: &Path, out: &mut impl Write) -> anyhow:
         Some(Command::Imsbackup(arguments)) => imsbackup::run(&place, &arguments, out),
         Some(Command::Imsrestore(arguments)) => imsrestore::run(&place, &arguments, out),
         Some(Command::Imsconnutil(arguments)) => imsconnutil::run(&place, &arguments, out),
+        Some(Command::Mboxutil(arguments)) => mboxutil::run(&place, &arguments, out),
         Some(Command::Counterutil(arguments)) => counterutil::run(&place, &arguments, out),
         Some(Command::Refresh(arguments)) => services::refresh::run(&place, &arguments, out),
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | watcher | the master, which starts, watches and restarts all others |
 //! | ens | the Event Notification Service |
-//! | store | the store: opened by the master, there whenever that is |
+//! | store | stored, which looks after the store: there whenever the master is |
 //! | imap | the workers, and the auth process that they need |
 //!
 //! One file per command; this one holds what they share: names, what runs, waiting.
@@ -87,10 +87,9 @@ impl<'a> Server<'a> {
         Ok(if status.pids("watcher").any(|pid| pid == master) { status } else { Status::default() })
     }
 
-    /// The processes of a service. The store is opened by the master.
+    /// The processes of a service.
     fn pids(&self, service: Service, status: &Status) -> Vec<Pid> {
-        let name = if service == Service::Store { "watcher" } else { service.name() };
-        status.pids(name).collect()
+        status.pids(service.name()).collect()
     }
 }
 

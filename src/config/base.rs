@@ -42,8 +42,16 @@ const LAYOUT: &[(&str, u32)] = &[
 ];
 
 /// Commands that answer to their own name in `sbin`.
-const SBIN: &[&str] =
-    &["heliograph", "configutil", "counterutil", "enscat", "imsbackup", "imsconnutil", "imsrestore"];
+const SBIN: &[&str] = &[
+    "heliograph",
+    "configutil",
+    "counterutil",
+    "enscat",
+    "imsbackup",
+    "imsconnutil",
+    "imsrestore",
+    "mboxutil",
+];
 
 /// Scripts in `sbin`, for those who look into them.
 const SCRIPTS: &[(&str, &str)] = &[

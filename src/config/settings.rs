@@ -96,6 +96,8 @@ pub struct StoreSettings {
     pub flag_sync: FlagSync,
     /// How long expunged messages stay on disk.
     pub cleanup_age: Duration,
+    /// Rest between two rounds that remove them.
+    pub cleanup_interval: Duration,
 }
 
 /// `store.flagsync`.
@@ -375,6 +377,7 @@ fn store(values: &Values<'_>, findings: &mut Vec<Finding>) -> StoreSettings {
         partition,
         flag_sync: if is_immediate { FlagSync::Immediate } else { FlagSync::Deferred },
         cleanup_age: values.duration("store.cleanupage", 3600),
+        cleanup_interval: values.duration("store.cleanupinterval", 1),
     }
 }
 

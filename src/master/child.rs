@@ -21,7 +21,7 @@ use crate::worker::{self, Access, Listener, Refreshed, Worker};
 use super::desk::Desk;
 use super::limits::{DRAIN_TICK, GOODBYE_TIME};
 use super::listeners::Bound;
-use super::{ENS, IMAP, Plan, Shared, Tunables};
+use super::{ENS, IMAP, Plan, STORE, Shared, Tunables};
 
 /// Exit code of a child that cannot start or go on.
 const EXIT_FAILED: i32 = 1;
@@ -31,6 +31,7 @@ const EXIT_FAILED: i32 = 1;
 pub enum Role {
     Auth,
     Enpd,
+    Stored,
     Worker(usize),
 }
 
@@ -39,6 +40,7 @@ impl Role {
         match self {
             Role::Auth => "auth".to_owned(),
             Role::Enpd => "enpd".to_owned(),
+            Role::Stored => "stored".to_owned(),
             Role::Worker(index) => format!("worker {index}"),
         }
     }
@@ -52,6 +54,7 @@ impl Role {
     pub fn service(self) -> &'static str {
         match self {
             Role::Enpd => ENS,
+            Role::Stored => STORE,
             Role::Auth | Role::Worker(_) => IMAP,
         }
     }
@@ -61,6 +64,7 @@ impl Role {
         match self {
             Role::Auth => "auth",
             Role::Enpd => ENS,
+            Role::Stored => STORE,
             Role::Worker(_) => IMAP,
         }
     }
@@ -118,6 +122,10 @@ pub fn live(plan: &Plan, shared: &Shared, inheritance: Inheritance) -> i32 {
         Role::Enpd => {
             drop(listeners);
             live_as_enpd(plan, shared, attention)
+        }
+        Role::Stored => {
+            drop(listeners);
+            live_as_stored(plan, shared, attention)
         }
         Role::Worker(index) => live_as_worker(plan, shared, index, listeners, attention),
     }
@@ -235,6 +243,17 @@ fn live_as_enpd(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
     }
 }
 
+fn live_as_stored(plan: &Plan, shared: &Shared, attention: Attention<'_>) -> i32 {
+    let Some(serve) = plan.stored.clone() else { return EXIT_FAILED };
+    confine(Role::Stored, plan);
+    let settings = Arc::new(ArcSwap::new(Arc::clone(&shared.tunables.settings)));
+    let current = Arc::clone(&settings);
+    live_as_service("stored", attention, &settings, move || {
+        let Err(error) = serve(current);
+        log::error!(error:% = error; "nobody looks after the store any more");
+    })
+}
+
 /// The service has a thread, so that this one can wait for signals. It keeps nothing that a sudden end harms.
 fn live_as_service(
     name: &str,
@@ -269,6 +288,7 @@ fn confine(role: Role, plan: &Plan) {
     let confined = sys::confine(match role {
         Role::Auth => &bounds.auth,
         Role::Enpd => &bounds.enpd,
+        Role::Stored => &bounds.stored,
         Role::Worker(_) => &bounds.worker,
     });
     if let Err(error) = &confined.landlock {

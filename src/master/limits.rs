@@ -22,6 +22,12 @@ pub const GIVE_UP_AFTER: usize = 10;
 /// How long a new master waits for the children of one that was killed: they end by themselves.
 pub const PREDECESSOR_TIME: Duration = Duration::from_secs(6);
 
+/// When the process `stored` first looks after the users: what a start needs comes first.
+pub const FIRST_ROUND: Duration = Duration::from_secs(60);
+
+/// How soon that process follows a changed `store.cleanupinterval`.
+pub const ROUND_TICK: Duration = Duration::from_secs(10);
+
 /// How often a worker that a refresh has made superfluous looks whether its last session has ended.
 pub const DRAIN_TICK: Duration = Duration::from_secs(1);
 

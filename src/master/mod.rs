@@ -16,6 +16,7 @@ mod plan;
 mod restart;
 mod service;
 mod status;
+mod stored;
 mod supervisor;
 
 use std::fs::{self, Permissions};
@@ -40,7 +41,9 @@ use supervisor::Supervisor;
 pub use desk::{ListedSession, kill_sessions, list_sessions};
 pub use ens::event_service;
 pub use pid_file::{PidFileError, is_served, running};
-pub use plan::{AuthLinkFactory, AuthService, BoundHook, ChildBounds, EnsService, Listen, Plan, Tunables};
+pub use plan::{
+    AuthLinkFactory, AuthService, BoundHook, ChildBounds, EnsService, Listen, Plan, StoreService, Tunables,
+};
 pub use service::{Hooks, serve, stop_services, stopped_services};
 pub use status::Status;
 pub use supervisor::Ending;
@@ -142,6 +145,9 @@ pub const SERVICES: [&str; 2] = [ENS, IMAP];
 
 /// The event notification service.
 const ENS: &str = "ens";
+
+/// The process that looks after the store. Nothing runs without the store, so it is not stopped alone.
+const STORE: &str = "store";
 
 /// Workers and the auth process.
 const IMAP: &str = "imap";

@@ -47,6 +47,8 @@ pub struct Plan {
     pub auth: Arc<AuthService>,
     /// The event notification service: does not return, except to fail. `None` when it is not to run.
     pub ens: Option<Arc<EnsService>>,
+    /// The process that looks after the store: does not return, except to fail. `None` when there is none.
+    pub stored: Option<Arc<StoreService>>,
     /// Called in every process on SIGUSR1.
     pub reopen_logs: Box<dyn Fn()>,
     /// Called with the bound addresses when all children have been forked (whoever waits for it finds them), and
@@ -58,6 +60,7 @@ pub struct Plan {
 pub struct ChildBounds {
     pub auth: Bounds,
     pub enpd: Bounds,
+    pub stored: Bounds,
     pub worker: Bounds,
 }
 
@@ -128,6 +131,10 @@ pub type BoundHook = dyn Fn(&[(SocketAddr, bool)]);
 /// The main function of the auth process; the settings change with a refresh.
 pub type AuthService =
     dyn Fn(UnixListener, Arc<ArcSwap<Settings>>) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
+
+/// The main function of stored; the settings change with a refresh.
+pub type StoreService =
+    dyn Fn(Arc<ArcSwap<Settings>>) -> Result<Infallible, Box<dyn Error + Send + Sync>> + Send + Sync;
 
 /// The main function of enpd.
 pub type EnsService = dyn Fn(UnixListener) -> Result<Infallible, Box<dyn Error + Send + Sync>> + Send + Sync;

@@ -19,9 +19,9 @@ use crate::worker::{AuthLink, TimeLimits, WorkerContext};
 use crate::{auth, config};
 
 use super::attendance::Attendance;
-use super::ens;
 use super::plan::RereadError;
 use super::{BoundHook, ChildBounds, Ending, Listen, Plan, ServeError, Tunables, run};
+use super::{ens, stored};
 
 /// The greeting when `service.imap.banner` is unset.
 const DEFAULT_BANNER: &str = "%h IMAP4 service (%P %V)";
@@ -145,6 +145,10 @@ fn plan(
             Box::new(auth::Connection::new(path.to_owned()))
         }),
         ens,
+        stored: Some({
+            let partition = partition.clone();
+            Arc::new(move |settings| Ok(stored::serve(partition.clone(), &settings)?))
+        }),
         reopen_logs: Box::new(sys::reopen_logs),
         bound: {
             let path = proc_dir.join(LISTENERS);
@@ -168,7 +172,7 @@ const RESOLVER: [&str; 5] =
     ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
 /// Auth reads the user file (its directory: the file is replaced when it changes); a worker changes mail, and asks other
-/// hosts when events are published there; enpd listens. All open the log anew.
+/// hosts when events are published there; enpd listens; stored changes the store. All open the log anew.
 fn bounds(base: &Base, start: &Tunables, partition: &Path, ens: &Address) -> ChildBounds {
     let log = base.resolve(&start.settings.log.directory);
     let hosts = matches!(ens, Address::Tcp(..));
@@ -186,6 +190,10 @@ fn bounds(base: &Base, start: &Tunables, partition: &Path, ens: &Address) -> Chi
         enpd: Bounds {
             reach: Reach { read: Vec::new(), write: vec![log.clone()] },
             calls: Calls { hosts: true, listens: true, ..Calls::default() },
+        },
+        stored: Bounds {
+            reach: Reach { read: Vec::new(), write: vec![store.clone(), log.clone()] },
+            calls: Calls { files: true, ..Calls::default() },
         },
         worker: Bounds {
             reach: Reach {

@@ -88,7 +88,9 @@ impl<'a> Supervisor<'a> {
     /// Has a child for every role that is wanted, soon.
     fn hire(&mut self) {
         let window = self.shared.tunables.autorestart_window;
-        let services = [self.plan.ens.as_ref().map(|_| Role::Enpd), Some(Role::Auth)].into_iter().flatten();
+        let enpd = self.plan.ens.as_ref().map(|_| Role::Enpd);
+        let stored = self.plan.stored.as_ref().map(|_| Role::Stored);
+        let services = [enpd, stored, Some(Role::Auth)].into_iter().flatten();
         let roles = services.chain((0..self.shared.tunables.workers).map(Role::Worker));
         for role in roles.filter(|role| role.is_wanted(&self.shared.tunables)) {
             if !self.children.iter().any(|child| child.role == role) {

@@ -40,6 +40,12 @@ impl Archive {
         Archive { horizon: horizon.max(1), gone: Vec::new(), lost: HashMap::new() }
     }
 
+    /// When the first of what can come back went.
+    pub fn first(&self) -> Option<i64> {
+        let lost = self.lost.values().map(|lost| lost.when);
+        self.gone.iter().map(|gone| gone.when).chain(lost).min()
+    }
+
     fn keeps(&self, when: i64) -> bool {
         when >= self.horizon
     }

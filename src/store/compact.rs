@@ -36,10 +36,16 @@ pub struct Compacted {
     pub written: u64,
     /// Bytes of messages that are live or may come back.
     pub needed: u64,
-    /// Something waits for its grace time: look again even if nothing changes.
-    pub has_gone: bool,
+    /// When there may be more to do even if nothing changes: a grace time ends, in seconds since 1970.
+    pub look_again: Option<i64>,
     /// The longest time for which nobody else could use the log.
     pub longest_hold: Duration,
+}
+
+impl Compacted {
+    fn look_again_at(&mut self, time: i64) {
+        self.look_again = Some(self.look_again.map_or(time, |known| known.min(time)));
+    }
 }
 
 /// Bytes that are collected before they are written to a pack.
@@ -65,7 +71,10 @@ impl User {
         let files = LogFiles::list(&self.dir)?;
         let mut done = Compacted {
             needed: needed.bytes(),
-            has_gone: reading.archive().is_some_and(|archive| !archive.gone.is_empty()),
+            look_again: reading
+                .archive()
+                .and_then(|archive| archive.first())
+                .map(|first| first + (now - horizon)),
             ..Compacted::default()
         };
         if self.is_worth_it(self.log_len(&files)?, needed.bytes()) {
@@ -77,10 +86,8 @@ impl User {
 
     /// Bytes of segments and packs.
     pub(super) fn log_len(&self, files: &LogFiles) -> Result<u64> {
-        let segments = files.segments.iter().map(|segment| segment_path(&self.dir, *segment));
-        let packs = files.packs.iter().map(|pack| pack.path(&self.dir));
         let mut total = 0;
-        for path in segments.chain(packs) {
+        for path in files.paths(&self.dir) {
             total += len_and_time(&path)?.map_or(0, |(len, _)| len);
         }
         Ok(total)
@@ -125,11 +132,13 @@ impl User {
     }
 
     fn remove_if_older(&self, path: &PathBuf, than: i64, done: &mut Compacted) -> Result<()> {
-        if let Some((len, written)) = len_and_time(path)?
-            && written < than
-        {
-            self.shared.options.disk.remove(path).map_err(Error::io("cannot remove", path))?;
-            done.freed += len;
+        match len_and_time(path)? {
+            Some((len, written)) if written < than => {
+                self.shared.options.disk.remove(path).map_err(Error::io("cannot remove", path))?;
+                done.freed += len;
+            }
+            Some((_, written)) => done.look_again_at(self.now() + written - than),
+            None => {}
         }
         Ok(())
     }

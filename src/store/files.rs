@@ -56,6 +56,12 @@ impl LogFiles {
         }
     }
 
+    /// The paths of segments and packs.
+    pub fn paths(&self, dir: &Path) -> impl Iterator<Item = PathBuf> {
+        let segments = self.segments.iter().map(|segment| segment_path(dir, *segment));
+        segments.chain(self.packs.iter().map(|pack| pack.path(dir)))
+    }
+
     /// Whether there is nothing that a log is made of.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.packs.is_empty() && self.checkpoints.is_empty()

@@ -46,6 +46,7 @@ mod snapshot;
 mod state;
 #[allow(clippy::module_inception)]
 mod store;
+mod tend;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -71,6 +72,7 @@ pub use meta::Meta;
 pub use names::{MAX_USER_NAME, MailboxId, ModSeq, SeqNo, Uid, UserName, UserNameError};
 pub use restore::Restored;
 pub use store::{ChangeListener, FlagSync, Options, Store, Tuning};
+pub use tend::Keeper;
 pub use transfer::{Appended, Copied};
 pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, is_beneath};
 pub use uid_set::UidSet;

@@ -16,6 +16,7 @@ use super::error::{Error, Result};
 use super::hot::HotMetas;
 use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
 use super::names::{MailboxId, ModSeq, UserName};
+use super::path::user_dir;
 use super::user::{User, unix_now};
 
 /// How long a change of flags may wait for its sync.
@@ -151,6 +152,22 @@ impl Store {
             users.retain(|_, user| !user.is_idle());
         }
         Ok(users.entry(name.clone()).or_insert(opened).clone())
+    }
+
+    /// As [`user`](Self::user), of one whose store is there, for work on it as a whole: nobody keeps it when that is done.
+    /// `None` when there is no such user.
+    ///
+    /// # Errors
+    /// As for [`user`](Self::user).
+    pub fn existing_user(&self, name: &UserName) -> Result<Option<Arc<User>>> {
+        if !user_dir(&self.shared.options.root, name).join("log").exists() {
+            return Ok(None);
+        }
+        User::open(self.shared.clone(), name.clone()).map(|user| Some(Arc::new(user)))
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<UserName, Arc<User>>> {

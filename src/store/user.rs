@@ -139,6 +139,11 @@ impl User {
         &self.name
     }
 
+    /// Where all of the user's files are.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// Seconds since 1970, as the store's clock has them.
     pub(super) fn now(&self) -> i64 {
         (self.shared.options.clock)()

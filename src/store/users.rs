@@ -26,17 +26,28 @@ pub fn user_dirs(partition: &Path, known: &[UserName]) -> Result<Vec<UserDir>> {
     let long: HashMap<PathBuf, &UserName> =
         known.iter().map(|name| (user_dir(partition, name), name)).collect();
     let mut found = Vec::new();
+    for_each_user(partition, |user| {
+        let name = user.name.or_else(|| long.get(&user.path).map(|name| (*name).clone()));
+        found.push(UserDir { name, ..user });
+    })?;
+    Ok(found)
+}
+
+/// Calls `each` for all user directories of a partition, in the order of their paths; not all are in memory at once.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub(super) fn for_each_user(partition: &Path, mut each: impl FnMut(UserDir)) -> Result<()> {
     for low in entries(&partition.join("=user"))? {
         for high in entries(&low)? {
             for path in entries(&high)?.into_iter().filter(|path| path.join("log").is_dir()) {
                 let shown = path.file_name().and_then(|name| unescaped(name.to_str()?));
                 let name = shown.filter(|name| user_dir(partition, name) == path);
-                let name = name.or_else(|| long.get(&path).map(|name| (*name).clone()));
-                found.push(UserDir { path, name });
+                each(UserDir { path, name });
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {

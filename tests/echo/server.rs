@@ -74,6 +74,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
             Ok(())
         }),
         ens: None,
+        stored: None,
         reopen_logs: Box::new(|| ()),
         bound: Box::new(|addresses| println!("{}", addresses[0].0)),
     };

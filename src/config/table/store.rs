@@ -37,7 +37,15 @@ pub static OPTIONS: &[Definition] = &[
         "24",
         "hours",
         Enough,
-        "How long an expunged message stays on disk and can be restored.",
+        "How long an expunged message, or a deleted mailbox, stays on disk and can be restored with mboxutil -R.",
+    ),
+    row(
+        "store.cleanupinterval",
+        Integer { min: 1, max: 604800 },
+        "3600",
+        "seconds",
+        Enough,
+        "Rest between two rounds in which the process stored gives back the space of what was expunged longer ago than store.cleanupage.",
     ),
     row(
         "store.admins",
