@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::files::{LogFiles, segment_path};
+use super::simulated::{Mood, Whim};
 use super::*;
 
 const HOUR: i64 = 3600;
@@ -342,4 +343,110 @@ fn a_damaged_checkpoint_is_said_and_not_forgotten() {
     }
     fs::write(&path, &good).unwrap();
     assert_eq!(contents(&open(&place), "INBOX").len(), 2);
+}
+
+/// Messages come every day, are flagged, refiled, and go: most within weeks, some never.
+#[test]
+fn a_mailbox_that_lives_for_a_year_stays_within_twice_its_live_bytes() {
+    const DAYS: usize = 365;
+    const PER_DAY: usize = 40;
+    let place = Place::new();
+    let user = open(&place);
+    user.create("Archive", SpecialUses::NONE).unwrap();
+    let mut whim = Whim::new(Mood::Wild, 6);
+    let (mut worst, mut written, mut appended) = (0.0_f64, 0, 0);
+    for day in 0..DAYS {
+        let sizes = (0..PER_DAY).map(|_| [300, 2000, 6000, 20_000, 60_000][whim.below(5)] + whim.below(1000));
+        let mut texts: Vec<Vec<u8>> = sizes.map(|len| text(appended, len)).collect();
+        if whim.chance(3) {
+            texts.push(text(appended, 200_000));
+        }
+        appended += texts.iter().map(Vec::len).sum::<usize>();
+        let new = texts.iter().map(|text| message(&user, text, FlagList::default())).collect();
+        user.append("INBOX", new, None).unwrap();
+        let mut view = select(&user, "INBOX");
+        for _ in 0..10 {
+            let some: UidSet = view.uids().iter().filter(|_| whim.chance(9)).collect();
+            let how = if whim.chance(3) { FlagChange::Remove } else { FlagChange::Add };
+            view.store(&some, how, &flags(Flags::SEEN, &["$Label1"]), None).unwrap();
+        }
+        let old = view.uids().iter().take((view.exists() as usize).saturating_sub(30 * PER_DAY));
+        let (kept, doomed): (Vec<Uid>, Vec<Uid>) = old.partition(|_| whim.chance(50));
+        let new = view.uids().iter().skip((view.exists() as usize).saturating_sub(PER_DAY));
+        let spam: Vec<Uid> = new.filter(|_| whim.chance(4)).collect();
+        view.move_to(&kept.into_iter().collect(), "Archive").unwrap();
+        delete(&mut view, &doomed.into_iter().chain(spam).collect());
+        drop(view);
+        pass(DAY);
+        written += user.compact(GRACE).unwrap().written;
+        let (used, live) = (used(&place.ada_dir()), live_bytes(&user));
+        if live > 5_000_000 {
+            let share = used as f64 / live as f64;
+            assert!(share < 2.0, "day {day}: {used} bytes for {live}");
+            worst = worst.max(share);
+        }
+    }
+    let files = LogFiles::list(&place.ada_dir()).unwrap();
+    let count = files.paths(&place.ada_dir()).count();
+    println!("at most {worst:.2} times the live bytes, {count} files, {written} written for {appended}");
+    assert!(worst > 1.0 && count < 60 && written < 2 * appended as u64);
+    assert_eq!(contents(&user, "INBOX"), contents(&open(&place), "INBOX"));
+}
+
+/// Several processes write, expunge and read while one makes room all the time.
+#[test]
+fn writers_and_readers_go_on_beside_it() {
+    let place = Place::new();
+    // For the keeper the future has begun: what goes is gone at once.
+    let open = |clock: fn() -> i64| {
+        let set = |options: &mut Options| {
+            (options.segment_size, options.min_garbage, options.clock) = (8000, 0, clock);
+        };
+        place.open_with(set).user(&ada()).unwrap()
+    };
+    let (keeper, writers) = (open(|| user::unix_now() + 10), [open(now), open(now), open(now)]);
+    let left = std::sync::atomic::AtomicUsize::new(writers.len());
+    std::thread::scope(|scope| {
+        for (number, user) in writers.iter().enumerate() {
+            let left = &left;
+            scope.spawn(move || {
+                let mut view = select(user, "INBOX");
+                for round in 0..40 {
+                    append_many(user, "INBOX", 4);
+                    view.sync(Expunges::Report).unwrap();
+                    let some: UidSet =
+                        view.uids().iter().filter(|uid| uid.get() as usize % 5 == number + 1).collect();
+                    delete(&mut view, &some);
+                    read_all(&view);
+                    if round % 10 == 0 {
+                        let some = view.uids().iter().take(5).collect();
+                        view.copy(&some, "INBOX").unwrap();
+                    }
+                }
+                left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+        let mut passes = 0;
+        while left.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+            passes += usize::from(keeper.compact(Duration::ZERO).unwrap().written > 0);
+        }
+        assert!(passes > 3, "{passes} passes");
+    });
+    let expected = contents(&open(now), "INBOX");
+    for user in writers.iter().chain([&keeper]) {
+        assert_eq!(contents(user, "INBOX"), expected);
+    }
+}
+
+/// Reads what a view shows; what is gone for good by now says so, and nothing else goes wrong.
+fn read_all(view: &Selected) {
+    let mut messages = Vec::new();
+    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+    for message in &messages {
+        let mut bytes = Vec::new();
+        match view.meta(message).and_then(|_| view.read(message, 0..u64::MAX, &mut bytes)) {
+            Ok(()) => assert!(bytes.starts_with(b"From: ada"), "other bytes"),
+            Err(error) => assert!(matches!(error, Error::Refused(Refusal::Expunged)), "{error}"),
+        }
+    }
 }
