@@ -48,9 +48,9 @@ pub struct Arguments {
 /// When the stream cannot be written, or something could not be read: all else is in the backup then.
 pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let base = place.open()?;
-    let partition = mail::partition(&base)?;
+    let partition = mail::enter(&base)?;
     let wanted = mail::selection(&arguments.paths, arguments.list.as_deref())?;
-    let since = arguments.since.as_deref().map_or(Ok(Since::Beginning), since)?;
+    let since = sys::raised(|| arguments.since.as_deref().map_or(Ok(Since::Beginning), since))?;
     let mut users = Vec::new();
     let mut problems = Vec::new();
     if wanted.is_everything() {
@@ -69,13 +69,13 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
         let job = Job { partition: &partition, users: &users, wanted: &wanted, verbose: arguments.verbose };
         return job.run(since, BufWriter::new(io::stdout().lock()), problems, &mut io::stderr()).map(|_| ());
     }
-    let target = Target::make(&arguments.file)?;
+    let target = sys::raised(|| Target::make(&arguments.file))?;
     let job = Job { partition: &partition, users: &users, wanted: &wanted, verbose: arguments.verbose };
     let written = BufWriter::with_capacity(1 << 18, &target.file);
     let result = job.run(since, written, problems, out);
     match result {
-        Ok(()) => target.keep(),
-        Err(error) if error.is::<Incomplete>() => target.keep().and(Err(error)),
+        Ok(()) => sys::raised(|| target.keep()),
+        Err(error) if error.is::<Incomplete>() => sys::raised(|| target.keep()).and(Err(error)),
         Err(error) => Err(error),
     }
 }

@@ -54,7 +54,7 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
         return arguments.files.iter().try_for_each(|file| inspect(file, out));
     }
     let base = place.open()?;
-    let partition = mail::partition(&base)?;
+    let partition = mail::enter(&base)?;
     let wanted = mail::selection(&arguments.paths, arguments.list.as_deref())?;
     check(&arguments.files, out)?;
     let aim = aim(&arguments.files)?;

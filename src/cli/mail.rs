@@ -1,6 +1,6 @@
 //! The mail of a base, for commands that work on it beside a running server, or without one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,17 +15,24 @@ use crate::store::backup::Selection;
 use crate::store::{
     ChangeListener, MailboxId, ModSeq, Options, Store, UserDir, UserName, begin_epoch, user_dirs,
 };
-use crate::sys::{self, LockMode, OfdLock};
+use crate::sys::{self, Account, LockMode, OfdLock};
 
 /// Longest list of users, in bytes.
 const MAX_LIST: u64 = 64 * 1024 * 1024;
 
-/// Where the mail is.
+/// Where the mail is. From here on a command of root's acts as the account that the mail belongs to, except when it is
+/// raised: nothing in the store may become root's.
 ///
 /// # Errors
-/// When the configuration cannot be read.
-pub fn partition(base: &Base) -> Result<PathBuf> {
-    Ok(Config::load(base)?.settings()?.partition(base))
+/// When the configuration cannot be read, or there is no such directory.
+pub fn enter(base: &Base) -> Result<PathBuf> {
+    let partition = Config::load(base)?.settings()?.partition(base);
+    let owner = Account::owner_of(&partition);
+    let owner = owner.with_context(|| format!("cannot look at the mail in {}", partition.display()))?;
+    if sys::is_root() && !owner.is_own() {
+        owner.lower().context("cannot act as the account that the mail belongs to")?;
+    }
+    Ok(partition)
 }
 
 /// The store, to be changed: sessions of a running server hear of every change.
@@ -69,7 +76,7 @@ pub fn only_one(base: &Base, command: &str) -> Result<File> {
 /// # Errors
 /// When the store or the user file cannot be read.
 pub fn everybody(base: &Base, partition: &Path) -> Result<Vec<UserDir>> {
-    let users = Users::load(&base.users())?;
+    let users = sys::raised(|| Users::load(&base.users()))?;
     let known: Vec<UserName> = users.names().cloned().collect();
     Ok(user_dirs(partition, &known)?)
 }
@@ -98,7 +105,7 @@ fn read_list(path: &Path) -> io::Result<String> {
     if path == Path::new("-") {
         io::stdin().take(MAX_LIST).read_to_string(&mut text)?;
     } else {
-        sys::raised(|| fs::File::open(path))?.take(MAX_LIST).read_to_string(&mut text)?;
+        sys::raised(|| File::open(path))?.take(MAX_LIST).read_to_string(&mut text)?;
     }
     Ok(text)
 }
