@@ -15,6 +15,7 @@ mod logging;
 mod mail;
 mod mboxutil;
 mod password;
+mod reconstruct;
 mod serve;
 mod services;
 mod start;
@@ -66,12 +67,21 @@ enum Command {
     Imsconnutil(imsconnutil::Arguments),
     Imsrestore(imsrestore::Arguments),
     Mboxutil(mboxutil::Arguments),
+    Reconstruct(reconstruct::Arguments),
     Counterutil(counterutil::Arguments),
 }
 
 /// Names by which a link to the program stands for one of its commands.
-const LINKS: &[&str] =
-    &["configutil", "counterutil", "enscat", "imsbackup", "imsconnutil", "imsrestore", "mboxutil"];
+const LINKS: &[&str] = &[
+    "configutil",
+    "counterutil",
+    "enscat",
+    "imsbackup",
+    "imsconnutil",
+    "imsrestore",
+    "mboxutil",
+    "reconstruct",
+];
 
 /// Carries out the command that the arguments, the program's name first, ask for.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -110,6 +120,7 @@ fn dispatch(program: Program, called_as: &Path, out: &mut impl Write) -> anyhow:
         Some(Command::StartMsg(arguments)) => services::start::run(&place, &arguments, out),
         Some(Command::StopMsg(arguments)) => services::stop::run(&place, &arguments, out),
         Some(Command::Imsbackup(arguments)) => imsbackup::run(&place, &arguments, out),
+        Some(Command::Reconstruct(arguments)) => reconstruct::run(&place, &arguments, out),
         Some(Command::Imsrestore(arguments)) => imsrestore::run(&place, &arguments, out),
         Some(Command::Imsconnutil(arguments)) => imsconnutil::run(&place, &arguments, out),
         Some(Command::Mboxutil(arguments)) => mboxutil::run(&place, &arguments, out),

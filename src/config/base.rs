@@ -51,6 +51,7 @@ const SBIN: &[&str] = &[
     "imsconnutil",
     "imsrestore",
     "mboxutil",
+    "reconstruct",
 ];
 
 /// Scripts in `sbin`, for those who look into them.

@@ -409,6 +409,11 @@ impl Mailbox {
         self.highest_modseq = ModSeq(self.highest_modseq.0 + modseqs);
     }
 
+    /// Changes what is known of where messages are.
+    pub fn amend(&mut self, change: impl FnMut(&mut Message)) {
+        self.messages.iter_mut().for_each(change);
+    }
+
     /// Applies a Floor record.
     pub fn raise(&mut self, floor: &Floor) {
         self.uid_next = self.uid_next.max(floor.uid_next.min(1 << 32));

@@ -15,6 +15,7 @@
 mod archive;
 pub mod backup;
 mod change;
+pub mod check;
 mod checkpoint;
 mod compact;
 mod disk;

@@ -48,6 +48,22 @@ pub(super) fn remove_before(disk: &dyn Disk, dir: &Path, segment: u32) {
     }
 }
 
+/// Whether two states are the same, as far as a snapshot tells.
+pub(super) fn says_the_same(one: &State, two: &State) -> bool {
+    let text = |state: &State, mailbox: &Mailbox| {
+        let mut out = Vec::new();
+        if let Some(mailbox) = state.mailboxes.get(&mailbox.id) {
+            put_mailbox(mailbox, &mut out);
+            mailbox.live_messages().for_each(|message| put_message(message, &mut out));
+        }
+        out
+    };
+    (one.epoch, one.last_uid_validity, one.mailboxes.len())
+        == (two.epoch, two.last_uid_validity, two.mailboxes.len())
+        && one.subscriptions == two.subscriptions
+        && one.mailboxes.values().all(|mailbox| text(one, mailbox) == text(two, mailbox))
+}
+
 /// Reads the snapshot of a user, if there is one that can be used.
 pub(super) fn load(dir: &Path, mark: u128) -> Option<State> {
     let path = dir.join(FILE);

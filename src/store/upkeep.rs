@@ -3,10 +3,11 @@
 //! Sessions are not concerned: they read and write meanwhile.
 
 use std::fs::File;
+use std::path::Path;
 
 use super::archive::Archive;
 use super::checkpoint;
-use super::disk::Open;
+use super::disk::{Disk, Open};
 use super::error::{Error, Result};
 use super::log::Log;
 use super::replay::{catch_up, catch_up_to};
@@ -33,10 +34,15 @@ impl Upkeep {
 
     /// Waits for whoever works on it.
     pub fn begin(user: &User) -> Result<Upkeep> {
-        let file = open_lock(user)?;
+        Self::begin_in(&*user.shared.options.disk, &user.dir)
+    }
+
+    /// As [`begin`](Self::begin), for a user who may not be open.
+    pub fn begin_in(disk: &dyn Disk, dir: &Path) -> Result<Upkeep> {
+        let path = dir.join(LOCK_FILE);
+        let file = disk.open(&path, Open::Shared).map_err(Error::io("cannot open", &path))?;
         about_to_block();
-        let held = OfdLock::lock(&file, LockMode::Exclusive);
-        held.map_err(Error::io("cannot lock", user.dir.join(LOCK_FILE)))?.keep();
+        OfdLock::lock(&file, LockMode::Exclusive).map_err(Error::io("cannot lock", path))?.keep();
         Ok(Upkeep { _lock: file })
     }
 }

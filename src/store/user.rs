@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::checkpoint;
 use super::disk::{check_dirs, open_for_reading};
 use super::error::{Error, Result};
+use super::files::LogFiles;
 use super::group_sync::GroupSync;
 use super::hot::Key;
 use super::limits::MAX_UNSYNCED;
@@ -24,7 +25,7 @@ use super::notes::Notes;
 use super::path::{user_dir, user_mark};
 use super::payload::MailboxCreate;
 use super::record::{Kind, Transaction};
-use super::replay::{apply_own, catch_up, settle};
+use super::replay::{Tail, apply_own, catch_up, settle};
 use super::snapshot;
 use super::state::State;
 use super::store::Shared;
@@ -175,8 +176,11 @@ impl User {
         let mut inner = self.known()?;
         let Inner { log, state, .. } = &mut *inner;
         let before = state.position;
-        if let Err(error) = catch_up(log, state, false) {
-            self.overtake(&mut inner, error)?;
+        match catch_up(log, state, false) {
+            Ok(Tail::Clean) => {}
+            Ok(Tail::Torn(_)) if !is_mended(log, state) => {}
+            Ok(Tail::Torn(_)) => inner.reload(self.mark(), &self.shared)?,
+            Err(error) => self.overtake(&mut inner, error)?,
         }
         if inner.state.position != before {
             self.sync.note_written(inner.state.position);
@@ -184,10 +188,14 @@ impl User {
         Ok(inner)
     }
 
-    /// What this process would have to read next is gone, since it has not looked for so long: it goes on behind the
-    /// checkpoint that stands for it.
+    /// What this process would have to read next is gone, since it has not looked for so long, or was damaged and has
+    /// been mended: it goes on behind the checkpoint that stands for it.
     fn overtake(&self, inner: &mut Inner, error: Error) -> Result<()> {
-        if error.is_missing() { inner.reload(self.mark(), &self.shared) } else { Err(error) }
+        if error.is_missing() || is_mended(&inner.log, &inner.state) {
+            inner.reload(self.mark(), &self.shared)
+        } else {
+            Err(error)
+        }
     }
 
     /// Appends what `build` records, all or nothing. `build` sees the state up to date and nobody else can write
@@ -472,6 +480,12 @@ impl Inner {
         let _held = log::lock(&lock_file)?;
         settle(&mut self.log, &mut self.state, shared.epoch, true)
     }
+}
+
+/// Whether the log cannot be read on, and need not be, since a checkpoint stands behind it.
+fn is_mended(log: &Log, state: &State) -> bool {
+    let newest = LogFiles::list(log.dir()).ok().and_then(|files| files.checkpoints.last().copied());
+    newest.is_some_and(|newest| newest > state.position.segment)
 }
 
 fn append(txn: &Transaction, log: &mut Log) -> Result<()> {

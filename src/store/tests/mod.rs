@@ -3,6 +3,7 @@
 
 mod backup;
 mod changes;
+mod check;
 mod compact;
 mod crash;
 mod faults;
