@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use common::client::Client;
 use common::server::{Options, Server};
@@ -40,6 +41,12 @@ impl Scene {
         let named = named.to_str().expect("a plain path");
         assert!(self.server.log().contains(named), "the log does not name {named}");
         self.server.login("bob").ok("SELECT INBOX");
+    }
+
+    /// With nothing open.
+    fn restarted(mut self) -> Scene {
+        self.server.restart();
+        self
     }
 
     fn serves(&self) {
@@ -108,6 +115,73 @@ fn a_flipped_bit_is_reported_and_nothing_is_cut() {
     scene.refuses("[SERVERBUG]", &path);
     assert_eq!(fs::metadata(&path).expect("the log").len(), whole.len() as u64);
     file.write_all_at(b"kept", at as u64).expect("mend it");
+    scene.serves();
+}
+
+/// Messages whose records are enough for a snapshot.
+const MANY: usize = 700;
+
+/// Ada's directory with a snapshot, which the server makes by itself after enough mail; it has stopped since.
+fn with_snapshot() -> Scene {
+    let mut scene = Scene::new();
+    let mut client = scene.server.login("ada");
+    client.ok("CREATE other");
+    let keywords: Vec<String> = (0..25).map(|number| format!("keyword-number-{number}")).collect();
+    let mut command = b"APPEND other".to_vec();
+    for _ in 0..MANY {
+        command.extend(format!(" ({}) {{{}+}}\r\n", keywords.join(" "), MESSAGE.len()).bytes());
+        command.extend(MESSAGE);
+    }
+    client.ok(command);
+    drop(client);
+    let snapshot = scene.ada.join("snapshot");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !snapshot.exists() {
+        assert!(Instant::now() < deadline, "no snapshot came");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.server.restart();
+    scene
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over_and_named() {
+    for damage in [|bytes: &mut Vec<u8>| bytes.truncate(100), |bytes: &mut Vec<u8>| bytes[60] ^= 4] {
+        let scene = with_snapshot();
+        let path = scene.ada.join("snapshot");
+        let mut bytes = fs::read(&path).expect("the snapshot");
+        damage(&mut bytes);
+        fs::write(&path, bytes).expect("damage it");
+        scene.serves();
+        assert_eq!(scene.server.login("ada").bodies("other").len(), MANY);
+        let named = path.to_str().expect("a plain path");
+        let log = scene.server.log();
+        assert!(log.contains("ignoring a snapshot") && log.contains(named), "{log}");
+    }
+}
+
+#[test]
+fn a_log_that_is_shorter_than_it_was_is_reported_and_not_written_to() {
+    let scene = with_snapshot();
+    let path = scene.ada.join("log/0000000001");
+    let whole = fs::read(&path).expect("the log");
+    fs::write(&path, &whole[..whole.len() / 2]).expect("cut it");
+    scene.refuses("[SERVERBUG]", &path);
+    assert_eq!(fs::metadata(&path).expect("the log").len() as usize, whole.len() / 2);
+    fs::write(&path, &whole).expect("mend it");
+    scene.serves();
+}
+
+#[test]
+fn a_log_that_is_missing_is_reported_and_not_begun_anew() {
+    let scene = Scene::new();
+    scene.serves();
+    let scene = scene.restarted();
+    let (log, elsewhere) = (scene.ada.join("log/0000000001"), scene.ada.join("elsewhere"));
+    fs::rename(&log, &elsewhere).expect("take the log away");
+    scene.refuses("[SERVERBUG]", &scene.ada);
+    assert!(!log.exists(), "another log was begun");
+    fs::rename(&elsewhere, &log).expect("put it back");
     scene.serves();
 }
 

@@ -14,6 +14,7 @@ use super::disk::{Disk, Open};
 use super::error::{Error, Result};
 use super::files::{LogFiles, segment_path};
 use super::message::LogPos;
+use super::notes::Notes;
 use super::pack::Unit;
 use super::record::{HEADER, segment_header};
 use crate::sys::{LockMode, OfdLock, about_to_block, append_from, read_at};
@@ -45,14 +46,16 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in a user's directory; `None` when there is none.
+    /// Opens the log in a user's directory; `None` when there is none and, by what the lock file says, never was.
     pub fn open(disk: &Arc<dyn Disk>, dir: &Path, mark: u128) -> Result<Option<Log>> {
         let lock_path = dir.join("lock");
         let lock = match disk.open(&lock_path, Open::Existing) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("cannot open", lock_path))?,
         };
-        let Some((segment, active)) = open_first(&**disk, dir, mark)? else { return Ok(None) };
+        let Some((segment, active)) = open_first(&**disk, dir, mark)? else {
+            return never_was(&lock, dir).map(|()| None);
+        };
         Ok(Some(Log {
             disk: disk.clone(),
             dir: dir.into(),
@@ -332,6 +335,14 @@ fn open_first(disk: &dyn Disk, dir: &Path, mark: u128) -> Result<Option<(u32, Fi
             Err(Error::Damaged { path: segment_path(dir, from), offset: 0, problem: "segment is missing" })
         }
     }
+}
+
+/// A log that was synced once does not go away: to begin another would hide all of the user's mail.
+fn never_was(lock: &File, dir: &Path) -> Result<()> {
+    if Notes::read(lock).epoch == 0 {
+        return Ok(());
+    }
+    Err(Error::Damaged { path: segment_path(dir, 1), offset: 0, problem: "the log is missing" })
 }
 
 fn open_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result<File> {
