@@ -12,7 +12,7 @@ use super::load::Dice;
 use super::place::Place;
 
 /// How long the children of a dead master may live on.
-const ORPHANS_TIME: Duration = Duration::from_secs(5);
+const ORPHANS_TIME: Duration = Duration::from_secs(10);
 
 /// What was killed.
 #[derive(Clone, Copy, Debug, Default)]
