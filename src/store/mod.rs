@@ -75,7 +75,7 @@ pub use restore::Restored;
 pub use store::{ChangeListener, FlagSync, Options, Store, Tuning};
 pub use tend::Keeper;
 pub use transfer::{Appended, Copied};
-pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, is_beneath};
+pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, canonical_inbox, is_beneath};
 pub use uid_set::UidSet;
 pub use upload::{NewMessage, Upload};
 pub use user::User;

@@ -1,6 +1,7 @@
 //! A user's mailboxes by name.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::error::Refusal;
 use super::limits::{MAX_MAILBOX_DEPTH, MAX_MAILBOX_NAME};
@@ -98,6 +99,16 @@ impl Tree {
         &rest[..to]
     }
 
+    /// The places in `mailboxes` of `name`, if it exists, and of those beneath it; of all for the empty name.
+    pub fn branch(&self, name: &str) -> Range<usize> {
+        if name.is_empty() {
+            return 0..self.mailboxes.len();
+        }
+        let from = self.mailboxes.partition_point(|entry| order(&entry.name).lt(order(name)));
+        let rest = &self.mailboxes[from..];
+        from..from + rest.partition_point(|entry| entry.name == name || is_beneath(&entry.name, name))
+    }
+
     /// Subscribed names; the mailbox need not exist.
     pub fn subscriptions(&self) -> &BTreeSet<String> {
         &self.subscriptions
@@ -128,8 +139,9 @@ pub(super) fn canonical_name(name: &str) -> Result<String, Refusal> {
     if sound { Ok(canonical_inbox(name)) } else { Err(Refusal::BadName) }
 }
 
-/// INBOX is case-insensitive, also as the parent of others (RFC 9051 §5.1).
-pub(super) fn canonical_inbox(name: &str) -> String {
+/// The name with its first level `INBOX` in capitals, whatever its case was: it is case-insensitive, also as the parent
+/// of others (RFC 9051 §5.1).
+pub fn canonical_inbox(name: &str) -> String {
     match name.split_at_checked(5) {
         Some((first, rest))
             if first.eq_ignore_ascii_case("INBOX") && (rest.is_empty() || rest.starts_with('/')) =>
@@ -159,6 +171,12 @@ mod tests {
         let names: Vec<_> = tree.mailboxes().iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["INBOX", "INBOX/x", "A", "INBOXES", "a", "a/c", "a/c/d", "a-b", "b"]);
         assert_eq!(tree.beneath("a").len(), 2);
+        let branch = |name| tree.mailboxes()[tree.branch(name)].iter().map(|entry| entry.name.as_str());
+        assert!(
+            branch("a").eq(["a", "a/c", "a/c/d"]) && branch("a/").eq([""; 0]) && branch("a/x").eq([""; 0])
+        );
+        assert!(branch("INBOX").eq(["INBOX", "INBOX/x"]) && branch("INBO").eq([""; 0]));
+        assert_eq!(tree.branch(""), 0..9);
         assert_eq!(tree.beneath("INBOX").len(), 1);
         assert!(!tree.has_children("a-b") && !tree.has_children("a/c/d") && tree.has_children("a/c"));
         assert_eq!(tree.find("a/c").map(|entry| entry.id), Some(MailboxId(2)));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::pattern::Pattern;
@@ -11,12 +12,16 @@ use crate::imap::session::{Completion, ImapSession, Started, Sync, Work};
 use crate::imap::types::{self, DELIMITER, Dialect, ListReturn, ListSelect, StatusItems};
 use crate::imap::write;
 use crate::session::{Io, Step};
-use crate::store::{self, SpecialUses, Tree, User};
+use crate::store::{self, SpecialUses, Tree, User, canonical_inbox};
 
-/// Names on their way to the client.
+/// Candidates that are considered, or names that are told, before the slice is looked at.
+const BETWEEN_GLANCES: usize = 64;
+
+/// Names on their way to the client: first they are found, then told.
 pub(in crate::imap) struct Listing {
     user: Arc<User>,
     command: &'static str,
+    finder: Option<Finder>,
     names: std::collections::btree_map::IntoIter<String, Name>,
     status: Option<StatusItems>,
     dialect: Dialect,
@@ -54,7 +59,7 @@ impl ImapSession {
             io.output.extend_from_slice(b"* LIST (\\Noselect) \"/\" \"\"\r\n");
             return Ok(Started::done(Sync::Report, done));
         }
-        let names = Finder::new(command, self.enabled.rev2, user.tree()?).find();
+        let finder = Finder::new(command, self.enabled.rev2, user.tree()?);
         let asked = command.returns.status;
         if asked.is_some_and(|items| items.contains(StatusItems::HIGHESTMODSEQ)) {
             self.enable_condstore(io.output);
@@ -62,7 +67,8 @@ impl ImapSession {
         let listing = Listing {
             user,
             command: "LIST",
-            names: names.into_iter(),
+            finder: Some(finder),
+            names: BTreeMap::new().into_iter(),
             status: asked,
             dialect: self.enabled.dialect(),
         };
@@ -82,6 +88,7 @@ impl ImapSession {
         let listing = Listing {
             user,
             command: "LSUB",
+            finder: None,
             names: names.into_iter(),
             status: None,
             dialect: self.enabled.dialect(),
@@ -122,6 +129,20 @@ fn parent(name: &str) -> Option<&str> {
     name.rsplit_once(DELIMITER).map(|(parent, _)| parent)
 }
 
+/// Where the tree has mailboxes that can match, no place twice.
+fn branches(tree: &Tree, patterns: &[Pattern]) -> Vec<Range<usize>> {
+    let branch =
+        |pattern: &Pattern| tree.branch(&canonical_inbox(&String::from_utf8_lossy(pattern.branch())));
+    let mut branches: Vec<Range<usize>> = patterns.iter().map(branch).collect();
+    branches.sort_unstable_by_key(|range| range.start);
+    branches.dedup_by(|next, range| {
+        let joined = next.start <= range.end;
+        range.end = if joined { range.end.max(next.end) } else { range.end };
+        joined
+    });
+    branches
+}
+
 /// Finds the names that a LIST asks for.
 struct Finder {
     patterns: Vec<Pattern>,
@@ -131,31 +152,41 @@ struct Finder {
     extended: bool,
     all_attributes: bool,
     tree: Arc<Tree>,
+    /// Places in the tree that are still to be considered.
+    left: Vec<Range<usize>>,
     names: BTreeMap<String, Name>,
 }
 
 impl Finder {
     fn new(command: &types::List<'_>, rev2: bool, tree: Arc<Tree>) -> Self {
         let pattern = |pattern: &Cow<'_, str>| Pattern::new(&[&command.reference, pattern.as_ref()].concat());
-        Finder {
-            patterns: command.patterns.iter().map(pattern).collect(),
+        let patterns: Vec<Pattern> = command.patterns.iter().map(pattern).collect();
+        let mut finder = Finder {
+            left: branches(&tree, &patterns),
+            patterns,
             select: command.select,
             returns: command.returns,
             extended: command.extended,
             all_attributes: !command.extended || rev2,
-            tree,
+            tree: tree.clone(),
             names: BTreeMap::new(),
+        };
+        if finder.select.contains(ListSelect::SUBSCRIBED) {
+            finder.left.clear();
+            tree.subscriptions().iter().for_each(|name| finder.consider(name));
         }
+        finder
     }
 
-    fn find(mut self) -> BTreeMap<String, Name> {
-        let tree = self.tree.clone();
-        if self.select.contains(ListSelect::SUBSCRIBED) {
-            tree.subscriptions().iter().for_each(|name| self.consider(name));
-        } else {
-            tree.mailboxes().iter().for_each(|entry| self.consider(&entry.name));
+    /// Considers some more candidates; whether any are left.
+    fn go_on(&mut self) -> bool {
+        let Some(range) = self.left.pop() else { return false };
+        let (tree, end) = (self.tree.clone(), range.end.min(range.start + BETWEEN_GLANCES));
+        tree.mailboxes()[range.start..end].iter().for_each(|entry| self.consider(&entry.name));
+        if end < range.end {
+            self.left.push(end..range.end);
         }
-        self.names
+        true
     }
 
     /// Shows a candidate, or the parents that it makes worth showing.
@@ -228,11 +259,21 @@ impl Listing {
         session: &mut ImapSession,
         io: &mut Io<'_>,
     ) -> Result<Option<Step>, Failure> {
+        while let Some(finder) = &mut self.finder {
+            if io.is_slice_over() {
+                return Ok(Some(Step::Yield));
+            }
+            if !finder.go_on() {
+                self.names = std::mem::take(&mut finder.names).into_iter();
+                self.finder = None;
+            }
+        }
         loop {
             if io.is_above_high_water() {
                 return Ok(Some(Step::Flush));
             }
-            if self.status.is_some() && io.is_slice_over() {
+            let is_glance = self.status.is_some() || self.names.len().is_multiple_of(BETWEEN_GLANCES);
+            if is_glance && io.is_slice_over() {
                 return Ok(Some(Step::Yield));
             }
             let Some((name, found)) = self.names.next() else { return Ok(None) };

@@ -37,6 +37,15 @@ impl Pattern {
         Pattern { text, literals, stars, percents }
     }
 
+    /// The levels that every match begins with: all of a pattern without wildcards, otherwise those before the first.
+    pub(super) fn branch(&self) -> &[u8] {
+        let Some(wild) = self.text.iter().position(|byte| matches!(byte, b'*' | b'%')) else {
+            return &self.text;
+        };
+        let levels = self.text[..wild].iter().rposition(|byte| *byte == b'/');
+        &self.text[..levels.unwrap_or(0)]
+    }
+
     /// Whether the last level of a match may be the last that exists: parents that are no mailboxes are shown then
     /// (RFC 3501 §6.3.8).
     pub(super) fn ends_in_percent(&self) -> bool {
@@ -132,6 +141,15 @@ mod tests {
             ("\u{e4}%", "\u{e4}\u{f6}", true),
         ] {
             assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} on {name}");
+        }
+    }
+
+    #[test]
+    fn a_branch_holds_all_matches() {
+        for (pattern, expected) in
+            [("a/b", "a/b"), ("a/b*", "a"), ("a/b/%", "a/b"), ("a%/b", ""), ("*", ""), ("", ""), ("/%", "")]
+        {
+            assert_eq!(Pattern::new(pattern).branch(), expected.as_bytes(), "{pattern}");
         }
     }
 

@@ -134,6 +134,30 @@ fn what_vanished_is_remembered_across_a_restart() {
 }
 
 #[test]
+fn what_changed_since_any_moment_is_what_the_mod_sequences_say() {
+    let place = Place::new();
+    let one = place.ada();
+    append_many(&one, "INBOX", 8);
+    let mut view = select(&one, "INBOX");
+    add(&mut view, &uids(2..=3), flags(Flags::SEEN, &[]));
+    delete(&mut view, &uids(5..=5));
+    append(&one, "INBOX", 9);
+    add(&mut view, &uids(1..=1), flags(Flags::FLAGGED, &[]));
+    append(&one, "INBOX", 10);
+    view.sync(Expunges::Report).unwrap();
+    add(&mut view, &uids(9..=9), flags(Flags::SEEN, &[]));
+    for again in [select(&one, "INBOX"), select(&place.ada(), "INBOX")] {
+        let mut messages = Vec::new();
+        again.messages(again.uids(), uid(1), 100, &mut messages).unwrap();
+        assert_eq!(messages.len(), 9);
+        for since in (0..=again.highest_modseq().0).map(ModSeq) {
+            let newer = messages.iter().filter(|message| message.modseq > since).map(|message| message.uid);
+            assert_eq!(again.changed_since(since).unwrap(), newer.collect(), "{since:?}");
+        }
+    }
+}
+
+#[test]
 fn move_within_a_mailbox_gives_new_uids() {
     let place = Place::new();
     let user = place.ada();
