@@ -57,13 +57,18 @@ class ImapTest:
             log = open(directory / f"{name}-{k}.log", "wb")
             testers.append((subprocess.Popen(call, stdout=log, stderr=subprocess.STDOUT), output, log))
         outcome, before, started = Outcome(), os.times(), time.monotonic()
-        for process, output, log in testers:
-            self._wait(process, started + seconds + 45, outcome)
-            log.close()
-            self._read(output, outcome)
-            printed = Path(log.name).read_text(errors="replace")
-            # Its own failed assertions are not the server's errors.
-            outcome.errors += [line for line in printed.splitlines() if re.match(r"Error: u\d+\[", line)]
+        try:
+            for process, output, log in testers:
+                self._wait(process, started + seconds + 45, outcome)
+                self._read(output, outcome)
+                printed = Path(log.name).read_text(errors="replace")
+                # Its own failed assertions are not the server's errors.
+                outcome.errors += [line for line in printed.splitlines() if re.match(r"Error: u\d+\[", line)]
+        finally:
+            for process, _, log in testers:
+                process.kill()
+                process.wait()
+                log.close()
         after = os.times()
         outcome.tester_cpu = after[2] + after[3] - before[2] - before[3]
         outcome.seconds = outcome.seconds or time.monotonic() - started

@@ -13,8 +13,9 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sock
 use crate::connection::{self, Connection};
 use crate::usage::Meter;
 
-/// Connections from one source address before the next one is taken; below the usual 28,000 ephemeral ports.
-const PER_ADDRESS: usize = 20_000;
+/// Connections from one source address before the next one is taken: far below the usual 28,000 ephemeral ports, of
+/// which closed connections hold some for a minute.
+const PER_ADDRESS: usize = 5_000;
 /// Descriptors that are not sessions: standard streams, /proc files, children's pipes, watchers.
 const SPARE_DESCRIPTORS: u64 = 300;
 
@@ -98,8 +99,8 @@ impl Target {
         Meter::new(self.pid, self.cgroup.clone())
     }
 
-    /// On loopback, each 20,000 connections come from an address of their own: a pair of addresses and a port of the
-    /// server has no more ports than that on the other side.
+    /// On loopback, many connections come from several addresses: a pair of addresses and a port of the server has only
+    /// so many ports on the other side.
     fn dial(&self, serial: usize) -> Result<TcpStream> {
         if !self.host.is_loopback() || serial < PER_ADDRESS {
             return Ok(TcpStream::connect((self.host, self.port))?);
@@ -107,7 +108,8 @@ impl Target {
         let last = 1 + u8::try_from(serial / PER_ADDRESS).context("more than five million connections")?;
         let socket: OwnedFd =
             socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        // The port is chosen when both ends are known: at once, and one that is free for that pair.
+        socket::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         socket::bind(
             socket.as_raw_fd(),
             &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0)),
