@@ -72,7 +72,7 @@ fn list_last(base: &Base, users: &[String], out: &mut impl Write) -> Result<()> 
     let accounts = Users::load(&base.users())?;
     let mut last: BTreeMap<String, Option<SystemTime>> =
         accounts.names().map(|name| (name.to_string(), None)).collect();
-    for user in mail::everybody(base, &mail::partition(base)?)? {
+    for user in mail::everybody(base, &mail::enter(base)?)? {
         last.extend(user.name.map(|name| (name.to_string(), last_access(&user.path))));
     }
     last.retain(|name, _| users.is_empty() || users.contains(name));
