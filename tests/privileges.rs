@@ -167,7 +167,7 @@ fn every_child_is_the_user_and_confined_also_one_that_comes_later() {
         assert!(!status(pid, "Groups").split(' ').any(|group| group == "0"));
     };
     let before = children(master);
-    assert_eq!(before.len(), 4, "enpd, auth, two workers");
+    assert!(before.len() >= 4, "enpd, auth, two workers at least: {before:?}");
     eventually("all are confined", || before.iter().all(|&pid| is_confined(pid)));
     before.iter().for_each(|&pid| check(pid));
     for &victim in &before {

@@ -215,9 +215,7 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream as Peer};
 
     use super::*;
-    use crate::auth::Mechanism;
     use crate::store::UserName;
-    use crate::sys::Secret;
 
     struct Scene {
         dir: tempfile::TempDir,
@@ -239,13 +237,7 @@ mod tests {
         }
 
         fn ask(&mut self, id: u64) {
-            let request = Request {
-                mechanism: Mechanism::Login,
-                authorization: None,
-                authentication: "ada".into(),
-                password: Secret::new(b"secret".to_vec()),
-                remote: [192, 0, 2, 1].into(),
-            };
+            let request = Request::login("ada", "secret");
             self.connection.submit(id, &request, self.now);
             self.connection.flush();
         }

@@ -32,9 +32,7 @@ impl Scene {
         let request = Request {
             mechanism: Mechanism::Plain,
             authorization: authorization.map(str::to_owned),
-            authentication: name.into(),
-            password: Secret::new(password.into()),
-            remote: [192, 0, 2, 1].into(),
+            ..Request::login(name, password)
         };
         self.next += 1;
         self.desk.ask(Asker { peer: 1, id: self.next }, request, self.now, &mut out);

@@ -26,6 +26,20 @@ pub struct Request {
     pub remote: IpAddr,
 }
 
+#[cfg(test)]
+impl Request {
+    /// As from a LOGIN command of a client somewhere.
+    pub(super) fn login(name: &str, password: &str) -> Self {
+        Request {
+            mechanism: Mechanism::Login,
+            authorization: None,
+            authentication: name.to_owned(),
+            password: Secret::new(password.into()),
+            remote: [192, 0, 2, 1].into(),
+        }
+    }
+}
+
 /// The answer of the auth process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -333,8 +333,7 @@ mod tests {
     use std::os::unix::net::UnixStream as Client;
 
     use super::*;
-    use crate::auth::{Connection, Mechanism, Reply, Request, hash_password};
-    use crate::sys::Secret;
+    use crate::auth::{Connection, Reply, Request, hash_password};
 
     struct Scene {
         dir: tempfile::TempDir,
@@ -368,13 +367,7 @@ mod tests {
     }
 
     fn ask(connection: &mut Connection, id: u64, name: &str, password: &str) {
-        let request = Request {
-            mechanism: Mechanism::Login,
-            authorization: None,
-            authentication: name.into(),
-            password: Secret::new(password.into()),
-            remote: [192, 0, 2, 1].into(),
-        };
+        let request = Request::login(name, password);
         connection.submit(id, &request, Instant::now());
         connection.flush();
     }
@@ -442,13 +435,7 @@ mod tests {
         ask(&mut worker, 0, "ada", "secret");
         answers(&mut worker, 1);
         let mut deaf = Client::connect(scene.dir.path().join("auth")).unwrap();
-        let request = Request {
-            mechanism: Mechanism::Login,
-            authorization: None,
-            authentication: "ada".into(),
-            password: Secret::new(b"secret".to_vec()),
-            remote: [192, 0, 2, 1].into(),
-        };
+        let request = Request::login("ada", "secret");
         let frame = wire::encode_request(1, &request);
         let batch = frame.repeat(1000);
         let dropped = (0..10_000).any(|_| deaf.write_all(&batch).is_err());

@@ -17,12 +17,14 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::config::Base;
 use crate::master::{self, SERVICES, Status};
+use crate::sys;
 
 /// How often the state of the server is looked at while waiting for a change.
 const LOOK: Duration = Duration::from_millis(20);
@@ -77,6 +79,17 @@ impl<'a> Server<'a> {
     fn master(&self) -> Result<Option<Pid>> {
         master::running(&self.proc_dir)
             .with_context(|| format!("cannot see whether {} is served", self.base.root().display()))
+    }
+
+    /// Has the master take up the configuration, and waits for it, at most for `limit`; what runs then.
+    fn refresh(&self, master: Pid, limit: Duration) -> Result<Status> {
+        let before = self.status()?.refreshes;
+        sys::raised(|| kill(master, Signal::SIGHUP)).context("cannot signal the watcher")?;
+        match wait_for(limit, || Ok(Some(self.status()?).filter(|status| status.refreshes != before)))? {
+            Some(Status { refusal: Some(reason), .. }) => bail!("refused, all stays as it was: {reason}"),
+            Some(status) => Ok(status),
+            None => bail!("the watcher ({master}) does not answer; stop-msg -f ends it"),
+        }
     }
 
     /// What runs; nothing when the master does not.

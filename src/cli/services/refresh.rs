@@ -3,15 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
 
-use super::{Server, Service, in_order, list, wait_for};
+use super::{Server, Service, in_order, list};
 use crate::cli::base::Place;
 use crate::config::Config;
-use crate::master::Status;
-use crate::sys;
 
 /// How long the master may take.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -37,20 +34,12 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
     let Some(master) = server.master()? else {
         bail!("no server is running on {}: start-msg starts it", base.root().display());
     };
-    let before = server.status()?.refreshes;
-    sys::raised(|| kill(master, Signal::SIGHUP)).context("cannot signal the watcher")?;
-    let status = wait_for(ANSWER, || Ok(Some(server.status()?).filter(|it| it.refreshes != before)))?;
-    match status {
-        Some(Status { refusal: Some(reason), .. }) => bail!("refused, all stays as it was: {reason}"),
-        None => bail!("the watcher ({master}) does not answer"),
-        Some(status) => {
-            for service in in_order(&arguments.services, Service::ALL.into_iter()) {
-                let pids = server.pids(service, &status);
-                if !pids.is_empty() {
-                    writeln!(out, "Refreshing {} server {}", service.name(), list(&pids))?;
-                }
-            }
-            Ok(())
+    let status = server.refresh(master, ANSWER)?;
+    for service in in_order(&arguments.services, Service::ALL.into_iter()) {
+        let pids = server.pids(service, &status);
+        if !pids.is_empty() {
+            writeln!(out, "Refreshing {} server {}", service.name(), list(&pids))?;
         }
     }
+    Ok(())
 }

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Server, Service, in_order, list, wait_for};
 use crate::cli::base::Place;
 use crate::config::{Base, Config, Settings};
-use crate::master::{SERVICES, Status, stop_services, stopped_services};
+use crate::master::{SERVICES, stop_services, stopped_services};
 use crate::sys;
 
 /// How long a service may take until it is ready. A store that was not closed in order is looked through first.
@@ -69,7 +68,7 @@ impl Start<'_> {
         let log_start = fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
         let mut launched = match self.server.master()? {
             Some(master) => {
-                self.wake(master, services, before.refreshes)?;
+                self.wake(master, services)?;
                 None
             }
             None => Some(self.launch(services)?),
@@ -124,7 +123,7 @@ impl Start<'_> {
     }
 
     /// Has a running master start what was stopped.
-    fn wake(&self, master: Pid, services: &[Service], refreshes: u64) -> Result<()> {
+    fn wake(&self, master: Pid, services: &[Service]) -> Result<()> {
         let proc_dir = &self.server.proc_dir;
         let before = stopped_services(proc_dir);
         let is_named = |name: &str| services.iter().any(|service| service.name() == name);
@@ -133,12 +132,7 @@ impl Start<'_> {
             return Ok(());
         }
         stop_services(proc_dir, stopped)?;
-        sys::raised(|| kill(master, Signal::SIGHUP)).context("cannot signal the watcher")?;
-        match wait_for(READY, || Ok(Some(self.server.status()?).filter(|it| it.refreshes != refreshes)))? {
-            Some(Status { refusal: Some(reason), .. }) => bail!("the watcher refuses: {reason}"),
-            Some(_) => Ok(()),
-            None => bail!("the watcher ({master}) does not answer; stop-msg -f ends it"),
-        }
+        self.server.refresh(master, READY).map(drop)
     }
 
     /// The processes of a service, or why there are none.
