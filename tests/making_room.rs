@@ -82,6 +82,7 @@ fn sessions_go_on_while_room_is_made() {
         done.store(true, Ordering::Relaxed);
         (reading.join().expect("the reader is content"), server.log())
     });
+    log.lines().filter(|line| line.contains("longest_hold_us")).for_each(|line| println!("{line}"));
     println!("slowest FETCH of ten messages meanwhile: {slowest:?}");
     assert!(log.contains("compacted") && log.contains("longest_hold_us="), "{log}");
 

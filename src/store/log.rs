@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::disk::{Disk, Open};
 use super::error::{Error, Result};
@@ -17,6 +16,7 @@ use super::message::LogPos;
 use super::notes::Notes;
 use super::pack::Unit;
 use super::record::{HEADER, segment_header};
+use super::user::unix_now;
 use crate::sys::{LockMode, OfdLock, about_to_block, append_from, read_at};
 
 /// Sealed segments and packs whose descriptors a user keeps open.
@@ -301,6 +301,37 @@ fn is_removed(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.nlink() == 0)
 }
 
+/// A segment that was made without the lock of the log, so that nobody has to wait for its sync. Until a Seal names it, it
+/// is nothing: whoever has the lock and needs one of this number replaces it.
+pub(super) struct PreparedSegment {
+    pub segment: u32,
+    path: PathBuf,
+    file: File,
+}
+
+impl PreparedSegment {
+    /// `None` when the name is taken: somebody is faster, or died.
+    pub fn make(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result<Option<Self>> {
+        let path = segment_path(dir, segment);
+        let file = match disk.open(&path, Open::New) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            other => other.map_err(Error::io("cannot make", &path))?,
+        };
+        let header = segment_header::encode(segment, mark, unix_now() as u64);
+        disk.write_at(&file, &header, 0).map_err(Error::io("cannot write", &path))?;
+        disk.sync_all(&file).map_err(Error::io("cannot sync", &path))?;
+        sync_dir(disk, &dir.join("log"))?;
+        Ok(Some(PreparedSegment { segment, path, file }))
+    }
+
+    /// Whether its name still means this file; it stays so while the lock is held.
+    pub fn is_in_place(&self) -> bool {
+        let inode = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let named = std::fs::symlink_metadata(&self.path).map(inode).ok();
+        named.is_some() && named == self.file.metadata().map(inode).ok()
+    }
+}
+
 /// Waits for the lock of a log. A thread that has to wait says so first.
 pub(super) fn lock(file: &File) -> Result<OfdLock<'_>> {
     let held = match OfdLock::try_lock(file, LockMode::Exclusive) {
@@ -358,8 +389,8 @@ fn open_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result
 }
 
 fn make_segment(disk: &dyn Disk, dir: &Path, segment: u32, mark: u128) -> Result<()> {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    write_durably(disk, &segment_path(dir, segment), &segment_header::encode(segment, mark, created))
+    let header = segment_header::encode(segment, mark, unix_now() as u64);
+    write_durably(disk, &segment_path(dir, segment), &header)
 }
 
 /// Writes a file under a temporary name, syncs it, renames it, syncs the directory.

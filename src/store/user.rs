@@ -17,7 +17,7 @@ use super::files::LogFiles;
 use super::group_sync::GroupSync;
 use super::hot::Key;
 use super::limits::MAX_UNSYNCED;
-use super::log::{self, Log};
+use super::log::{self, Log, PreparedSegment};
 use super::message::LogPos;
 use super::meta::Meta;
 use super::names::{MailboxId, ModSeq, UserName};
@@ -254,6 +254,11 @@ impl User {
     /// Seals the active segment and goes on in the next.
     fn roll(&self, log: &mut Log, state: &mut State) -> Result<()> {
         let next = log.make_next()?;
+        self.go_on_in(next, log, state)
+    }
+
+    /// Seals the active segment with one that names the next, which is on stable storage.
+    fn go_on_in(&self, next: u32, log: &mut Log, state: &mut State) -> Result<()> {
         let mut txn = Transaction::new(state.position, Vec::new());
         txn.record(Kind::Seal, |out| out.put_u32(next));
         append(&txn, log)?;
@@ -276,13 +281,23 @@ impl User {
     }
 
     fn seal(&self) -> Result<(u32, Duration)> {
+        let position = self.fresh()?.state.position;
+        let prepared = if position == Log::start_of(position.segment) {
+            None
+        } else {
+            let disk = &*self.shared.options.disk;
+            PreparedSegment::make(disk, &self.dir, position.segment + 1, self.mark())?
+        };
         let mut inner = self.known()?;
         let _held = log::lock(&self.lock)?;
         let began = Instant::now();
         let Inner { log, state, .. } = &mut *inner;
         settle(log, state, self.shared.epoch, false)?;
-        if state.position != Log::start_of(state.position.segment) {
-            self.roll(log, state)?;
+        let is_begun = state.position != Log::start_of(state.position.segment);
+        match prepared.filter(|made| made.segment == state.position.segment + 1 && made.is_in_place()) {
+            Some(made) => self.go_on_in(made.segment, log, state)?,
+            None if is_begun => self.roll(log, state)?,
+            None => {}
         }
         Ok((state.position.segment, began.elapsed()))
     }
