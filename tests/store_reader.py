@@ -211,7 +211,7 @@ class User:
         data = (self.directory / "log" / f"{number:010}").read_bytes()
         self.check_header(data, number)
         at = 64
-        while at < len(data):
+        while any(data[at : at + 16]):
             records, at = read_transaction(data, at)
             for kind, place, payload in records:
                 self.payloads[number << 32 | place] = (kind, payload)
