@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use crate::common::client::{Client, Reply};
 use crate::common::server::Server;
 
+use super::case::number_in;
 use super::line::{self, Fetched, Line, numbers};
 use super::op::{Action, DELETED, Items, Kind, Op, SESSIONS, Set};
 use super::session::names;
@@ -38,6 +39,10 @@ struct Member<'a> {
     records: &'a Mutex<Records>,
     appended: usize,
     unnamed: usize,
+    /// HIGHESTMODSEQ as the client has it (RFC 7162 §6), and what came since the last tagged response.
+    highest: u64,
+    heard_modseq: u64,
+    heard_code: Option<u64>,
 }
 
 /// Plays all operations of all clients at once, in one mailbox, and compares.
@@ -50,7 +55,7 @@ pub fn play(server: &Server, user: &str, kinds: [Kind; SESSIONS], ops: &[Op]) ->
         .collect::<Verdict<_>>()?;
     let played = std::thread::scope(|scope| {
         let threads: Vec<_> =
-            members.into_iter().map(|member| scope.spawn(move || member.play(ops))).collect();
+            members.into_iter().map(|member| scope.spawn(move || member.play(server, user, ops))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| "a client panicked")?)
@@ -104,6 +109,14 @@ fn check_bodies(fresh: &mut Member<'_>, records: &Records) -> Verdict {
     Ok(())
 }
 
+fn connect(server: &Server, user: &str, kind: Kind) -> Client {
+    let mut client = server.login(user);
+    if kind != Kind::Plain {
+        client.ok(format!("ENABLE {}", kind.extensions()));
+    }
+    client
+}
+
 fn message(number: usize) -> Vec<u8> {
     format!("Subject: {number}\r\n\r\nmessage {number}\r\n").into_bytes()
 }
@@ -116,23 +129,77 @@ impl<'a> Member<'a> {
         kind: Kind,
         records: &'a Mutex<Records>,
     ) -> Verdict<Self> {
-        let mut client = server.login(user);
-        if kind != Kind::Plain {
-            client.ok(format!("ENABLE {}", kind.extensions()));
-        }
-        let (view, told) = (Vec::new(), BTreeMap::new());
-        let mut member = Member { number, kind, client, view, told, records, appended: 0, unnamed: 0 };
+        let mut member = Member {
+            number,
+            kind,
+            client: connect(server, user, kind),
+            view: Vec::new(),
+            told: BTreeMap::new(),
+            records,
+            appended: 0,
+            unnamed: 0,
+            highest: 0,
+            heard_modseq: 0,
+            heard_code: None,
+        };
         member.command("SELECT INBOX", false)?;
         Ok(member)
     }
 
-    fn play(mut self, ops: &[Op]) -> Verdict<Self> {
+    fn play(mut self, server: &Server, user: &str, ops: &[Op]) -> Verdict<Self> {
         self.command("UID FETCH 1:* (UID FLAGS)", true)?;
         let number = self.number;
         for op in ops.iter().filter(|op| op.session == number) {
-            self.act(&op.action)?;
+            match &op.action {
+                Action::Reconnect(_) if self.kind.has_qresync() => self.come_back(server, user)?,
+                action => self.act(action)?,
+            }
         }
         Ok(self)
+    }
+
+    /// The connection is lost. What the client remembers, with what QRESYNC tells it, is the mailbox; the flags that it
+    /// believes are compared in the end.
+    fn come_back(&mut self, server: &Server, user: &str) -> Verdict {
+        if self.view.contains(&None) {
+            self.command("UID FETCH 1:* (UID FLAGS)", true)?;
+        }
+        if self.view.contains(&None) || self.view.is_empty() {
+            return Ok(());
+        }
+        let validity = self.validity()?;
+        let memory: BTreeSet<u32> = std::mem::take(&mut self.view).into_iter().flatten().collect();
+        self.client = connect(server, user, self.kind);
+        let reply = self.command(format!("SELECT INBOX (QRESYNC ({validity} {}))", self.highest), false)?;
+        let mut known = memory.clone();
+        for line in &reply.untagged {
+            if let Line::Vanished(uids, true) = line::read(line)? {
+                known.retain(|uid| !uids.contains(uid));
+            }
+        }
+        known.extend(self.view.iter().flatten());
+        self.told.retain(|uid, _| known.contains(uid));
+        let gone: Vec<u32> = memory.difference(&known).copied().collect();
+        self.record(|records| records.expunged.extend(gone))?;
+        ensure!(
+            known.len() == self.view.len(),
+            "the client makes {known:?} of it, and there are {}",
+            self.view.len()
+        );
+        let agrees = known.iter().zip(&self.view).all(|(known, told)| told.is_none_or(|told| told == *known));
+        ensure!(agrees, "the client makes {known:?} of it, and was told {:?}", self.view);
+        self.view = known.into_iter().map(Some).collect();
+        Ok(())
+    }
+
+    fn validity(&mut self) -> Verdict<u64> {
+        let reply = self.client.ok("STATUS INBOX (UIDVALIDITY)");
+        self.hear_all(&reply.untagged, true)?;
+        let items = reply.untagged.iter().find_map(|line| match line::read(line) {
+            Ok(Line::Status(_, items)) => Some(items),
+            _ => None,
+        });
+        items.and_then(|items| Some(items.first()?.1)).ok_or_else(|| "no UIDVALIDITY".to_owned())
     }
 
     /// The operations that make sense within one mailbox.
@@ -212,7 +279,15 @@ impl<'a> Member<'a> {
         let reply = self.client.reply(&tag).ok_or("no answer to DONE")?;
         let mut untagged = reply.untagged;
         untagged.retain(|line| !line.starts_with(b"+"));
-        self.hear_all(&untagged, true)
+        self.hear_all(&untagged, true)?;
+        self.take_modseqs();
+        Ok(())
+    }
+
+    /// What a tagged response makes of HIGHESTMODSEQ (RFC 7162 §6).
+    fn take_modseqs(&mut self) {
+        let told = std::mem::take(&mut self.heard_modseq).max(self.highest);
+        self.highest = self.heard_code.take().unwrap_or(told);
     }
 
     fn command(&mut self, command: impl AsRef<[u8]>, may_expunge: bool) -> Verdict<Reply> {
@@ -221,6 +296,9 @@ impl<'a> Member<'a> {
         let reply = self.client.reply(&tag).ok_or_else(|| format!("no answer to client {}", self.number))?;
         self.hear_all(&reply.untagged, may_expunge)?;
         self.note(&format!("S{}: {}", self.number, reply.status));
+        let code = reply.status.split_once("[HIGHESTMODSEQ ").and_then(|(_, rest)| rest.split(']').next());
+        self.heard_code = code.and_then(|code| code.parse().ok()).or(self.heard_code);
+        self.take_modseqs();
         ensure!(!reply.status.starts_with("BAD"), "{}", reply.status);
         Ok(reply)
     }
@@ -259,6 +337,7 @@ impl<'a> Member<'a> {
             }
             Line::Fetch(fetched) => self.hear_fetch(&fetched)?,
             Line::Recent(_) => ensure!(!self.kind.is_rev2(), "RECENT under IMAP4rev2"),
+            Line::Ok(code) => self.heard_code = number_in(&code, "HIGHESTMODSEQ").or(self.heard_code),
             Line::Bye => return Err("BYE".to_owned()),
             _ => {}
         }
@@ -287,6 +366,7 @@ impl<'a> Member<'a> {
     }
 
     fn hear_fetch(&mut self, fetched: &Fetched) -> Verdict {
+        self.heard_modseq = self.heard_modseq.max(fetched.modseq.unwrap_or_default());
         let seq = fetched.seq;
         ensure!((1..=self.view.len()).contains(&seq), "FETCH {seq} of {}", self.view.len());
         if let Some(uid) = fetched.uid {
