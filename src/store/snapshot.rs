@@ -9,7 +9,7 @@ use super::disk::{Disk, open_for_reading};
 use super::error::Result;
 use super::flags::{Keyword, KeywordSet, KeywordTable};
 use super::limits::SNAPSHOT_AFTER;
-use super::log::write_durably;
+use super::log::{Log, write_durably};
 use super::mailbox::{Expunged, Mailbox};
 use super::message::{LogPos, Message};
 use super::names::{MailboxId, ModSeq, Uid};
@@ -133,7 +133,11 @@ fn decode(bytes: &[u8], mark: u128) -> Option<State> {
     if !sound {
         return None;
     }
-    let mut state = State::new(LogPos::from_u64(fields.u64()?));
+    let place = LogPos::from_u64(fields.u64()?);
+    if !is_place_of_a_record(place) {
+        return None;
+    }
+    let mut state = State::new(place);
     state.snapshot_len = bytes.len() as u64;
     state.epoch = fields.u64()?;
     state.last_uid_validity = fields.u32()?;
@@ -149,6 +153,11 @@ fn decode(bytes: &[u8], mark: u128) -> Option<State> {
         state.insert(mailbox);
     }
     Some(state)
+}
+
+/// A writer cuts the log behind its last whole record, so that a snapshot must not send it into a segment's header.
+fn is_place_of_a_record(place: LogPos) -> bool {
+    place.segment > 0 && place.offset >= Log::start_of(place.segment).offset && place.offset.is_multiple_of(8)
 }
 
 /// A mailbox without its messages; they may follow.
