@@ -9,11 +9,12 @@ class LoadFailed(Exception):
 def call(program, *words, timeout=300):
     """The generator's lines as dictionaries."""
     try:
-        done = subprocess.run([str(program), "--json", *map(str, words)], capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run([str(program), "--json", *map(str, words)], capture_output=True, text=True, timeout=timeout,
+                              env={**os.environ, "RUST_BACKTRACE": "0"})
     except subprocess.TimeoutExpired:
         raise LoadFailed(f"load {words[0]} took longer than {timeout} seconds")
     if done.returncode:
-        raise LoadFailed(f"load {' '.join(map(str, words))}: {done.stderr.strip()[-300:]}")
+        raise LoadFailed(f"load {' '.join(map(str, words))}: {' '.join(done.stderr.split())[:300]}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
