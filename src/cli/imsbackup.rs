@@ -50,7 +50,7 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
     let base = place.open()?;
     let partition = mail::enter(&base)?;
     let wanted = mail::selection(&arguments.paths, arguments.list.as_deref())?;
-    let since = sys::raised(|| arguments.since.as_deref().map_or(Ok(Since::Beginning), since))?;
+    let since = arguments.since.as_deref().map_or(Ok(Since::Beginning), since)?;
     let mut users = Vec::new();
     let mut problems = Vec::new();
     if wanted.is_everything() {
@@ -69,13 +69,13 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
         let job = Job { partition: &partition, users: &users, wanted: &wanted, verbose: arguments.verbose };
         return job.run(since, BufWriter::new(io::stdout().lock()), problems, &mut io::stderr()).map(|_| ());
     }
-    let target = sys::raised(|| Target::make(&arguments.file))?;
+    let target = Target::make(&arguments.file)?;
     let job = Job { partition: &partition, users: &users, wanted: &wanted, verbose: arguments.verbose };
     let written = BufWriter::with_capacity(1 << 18, &target.file);
     let result = job.run(since, written, problems, out);
     match result {
-        Ok(()) => sys::raised(|| target.keep()),
-        Err(error) if error.is::<Incomplete>() => sys::raised(|| target.keep()).and(Err(error)),
+        Ok(()) => target.keep(),
+        Err(error) if error.is::<Incomplete>() => target.keep().and(Err(error)),
         Err(error) => Err(error),
     }
 }
