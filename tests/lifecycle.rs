@@ -2,12 +2,13 @@
 
 mod common;
 
-use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use heliograph::worker::{Counter, Snapshot};
 
 use common::client::Client;
 use common::server::{Options, Server};
@@ -22,11 +23,10 @@ const SOON: Duration = Duration::from_secs(10);
 #[test]
 fn sessions_spread_over_the_workers() {
     let server = Server::start(Options::default());
-    let before: Vec<(Pid, usize)> = server.children().into_iter().map(|pid| (pid, sockets(pid))).collect();
     let sessions: Vec<Client> = (0..30).map(|_| server.login("ada")).collect();
-    let gains: Vec<usize> = before.iter().map(|&(pid, count)| sockets(pid).saturating_sub(count)).collect();
-    let busy = gains.iter().filter(|&&gain| gain >= 4).count();
-    assert!(busy >= 3, "30 sessions were spread like this over the processes: {gains:?}");
+    let shares = workers(&server);
+    let busy = shares.iter().filter(|(_, sessions)| *sessions >= 4).count();
+    assert!(busy >= 3, "30 sessions were spread like this over the processes: {shares:?}");
     drop(sessions);
 }
 
@@ -50,7 +50,7 @@ fn a_worker_that_dies_is_replaced_and_others_go_on() {
     let server = Server::start(Options::default());
     let mut sessions: Vec<Client> = (0..12).map(|_| server.login("ada")).collect();
     let before = server.children();
-    let victim = *before.iter().max_by_key(|&&pid| sockets(pid)).expect("a worker");
+    let (victim, _) = workers(&server).into_iter().max_by_key(|(_, sessions)| *sessions).expect("a worker");
     kill(victim, Signal::SIGKILL).expect("kill a worker");
     eventually("the worker is replaced", || {
         let now = server.children();
@@ -197,9 +197,9 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// How many sockets a process holds.
-fn sockets(pid: Pid) -> usize {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
-    let targets = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+/// The workers' processes, and how many sessions each has.
+fn workers(server: &Server) -> Vec<(Pid, u64)> {
+    let board = Snapshot::read(&server.dir().join("data/proc")).expect("the scoreboard");
+    let pid = |worker| Pid::from_raw(i32::try_from(board.value(worker, Counter::Pid)).expect("a process id"));
+    board.living().map(|worker| (pid(worker), board.value(worker, Counter::Sessions))).collect()
 }

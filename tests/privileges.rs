@@ -167,7 +167,7 @@ fn every_child_is_the_user_and_confined_also_one_that_comes_later() {
         assert!(!status(pid, "Groups").split(' ').any(|group| group == "0"));
     };
     let before = children(master);
-    assert!(before.len() >= 4, "enpd, auth, two workers at least: {before:?}");
+    assert_eq!(before.len(), 5, "enpd, stored, auth, two workers");
     eventually("all are confined", || before.iter().all(|&pid| is_confined(pid)));
     before.iter().for_each(|&pid| check(pid));
     for &victim in &before {
@@ -183,7 +183,7 @@ fn every_child_is_the_user_and_confined_also_one_that_comes_later() {
     eventually("all are confined again", || children(master).into_iter().all(is_confined));
     children(master).into_iter().for_each(check);
     let log = base.log();
-    for role in ["enpd", "auth", "\"worker 0\"", "\"worker 1\""] {
+    for role in ["enpd", "stored", "auth", "\"worker 0\"", "\"worker 1\""] {
         let confined = format!("confined role={role} uid={} landlock=", uid());
         assert!(log.lines().any(|line| line.contains(&confined) && line.ends_with("seccomp=on")), "{log}");
     }
