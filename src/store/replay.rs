@@ -305,11 +305,11 @@ pub(super) fn is_damaged(log: &Log, state: &State, epoch: u64, tear: Tear) -> Re
 /// Bytes that are written in one piece, whatever happens to the writer, when others look.
 const WORD: u32 = 8;
 /// The same when a process has died: the kernel stops a write between two pages.
-const PAGE: u32 = 4096;
+pub(super) const PAGE: u32 = 4096;
 
 /// Whether the writer of the record at `tear` stopped in the middle of it: then there is nothing but the reserve from
 /// the end of some piece of it on.
-fn breaks_off(tail: &[u8], start: LogPos, tear: LogPos, piece: u32) -> bool {
+pub(super) fn breaks_off(tail: &[u8], start: LogPos, tear: LogPos, piece: u32) -> bool {
     let header = tail.get((tear.offset - start.offset) as usize..);
     let header = header.and_then(|bytes| bytes.first_chunk::<HEADER>());
     let header = header.and_then(|bytes| Header::decode(bytes, tear.offset).ok());

@@ -185,17 +185,25 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Ends the segment that was active, behind all that is in it.
-    fn seal(&self, active: u32, gap: u32) -> Result<()> {
-        let path = segment_path(self.dir, active);
+    /// Ends the segment that was active, behind all that is written in it. Whoever stands further on, where there was
+    /// something once, finds no reserve to write into: what is left of the file is filled, and has a Seal behind it too.
+    fn seal(&self, end: LogPos, gap: u32) -> Result<()> {
+        let path = segment_path(self.dir, end.segment);
         let file = self.disk.open(&path, Open::Existing).map_err(Error::io("cannot open", &path))?;
         let len = file.metadata().map_err(Error::io("cannot stat", &path))?.len();
-        let Ok(at) = u32::try_from(len.next_multiple_of(8)) else { return Ok(()) };
-        let mut txn = Transaction::new(LogPos::new(active, at), Vec::new());
-        txn.record(Kind::Seal, |out| out.put_u32(gap));
-        let mut bytes = vec![0; u64::from(at).saturating_sub(len) as usize];
-        bytes.put(txn.bytes());
-        let written = self.disk.write_at(&file, &bytes, len).and_then(|()| self.disk.sync_all(&file));
+        let seal = |offset: u32| {
+            let mut txn = Transaction::new(LogPos::new(end.segment, offset), Vec::new());
+            txn.record(Kind::Seal, |out| out.put_u32(gap));
+            txn.into_buffer()
+        };
+        let at = end.offset.next_multiple_of(8);
+        let mut bytes = seal(at);
+        let filled = len.next_multiple_of(8).saturating_sub(at.into()).max(bytes.len() as u64);
+        bytes.resize(filled as usize, u8::MAX);
+        if let Ok(last) = u32::try_from(u64::from(at) + filled) {
+            bytes.put(&seal(last));
+        }
+        let written = self.disk.write_at(&file, &bytes, at.into()).and_then(|()| self.disk.sync_all(&file));
         written.map_err(Error::io("cannot write", &path))
     }
 

@@ -20,6 +20,7 @@ use super::super::message::LogPos;
 use super::super::names::MailboxId;
 use super::super::payload::Append;
 use super::super::record::{BadHeader, HEADER, Header, Kind, segment_header};
+use super::super::replay::{PAGE, breaks_off};
 use super::super::snapshot;
 use super::super::state::State;
 use super::super::tree::SpecialUses;
@@ -45,8 +46,8 @@ pub(super) struct Scan {
     pub state: State,
     /// The segment that the scan began with.
     pub start: u32,
-    /// The segment that has no Seal, if the log comes to one.
-    pub active: Option<u32>,
+    /// The segment that has no Seal, if the log comes to one, and where all that is written in it ends.
+    pub active: Option<LogPos>,
     /// Blob and Meta records that are whole, from there on, with their lengths.
     pub bulk: HashMap<LogPos, (Kind, u32)>,
     pub regions: Vec<Region>,
@@ -70,7 +71,8 @@ pub(super) struct Scan {
 enum End {
     /// With a Seal that names the next.
     Sealed(u32),
-    Open,
+    /// Without one; all that is written in it ends here.
+    Open(u32),
 }
 
 impl Scan {
@@ -149,11 +151,11 @@ impl Scan {
             self.state.position = Log::start_of(segment);
             expected = match self.segment(segment, is_last)? {
                 End::Sealed(next) => next,
-                End::Open if is_last => {
-                    self.active = Some(segment);
+                End::Open(end) if is_last => {
+                    self.active = Some(LogPos::new(segment, end));
                     return Ok(());
                 }
-                End::Open => {
+                End::Open(_) => {
                     self.has_gaps = true;
                     self.find(
                         segment_path(&self.dir, segment),
@@ -196,18 +198,22 @@ impl Scan {
             self.find(path, 0, problem);
             self.headers.push(segment);
         }
-        let mut walk = Walk { segment, bytes: &bytes, at: segment_header::LEN as u32, open: Vec::new() };
+        let start = segment_header::LEN as u32;
+        let mut walk = Walk { segment, bytes: &bytes, at: start, start, open: Vec::new(), is_last };
         while !self.is_newer && (walk.at as usize) < bytes.len() {
-            if let Some(next) = self.step(&mut walk, is_last)? {
-                return Ok(End::Sealed(next));
+            match self.step(&mut walk)? {
+                Step::Next => {}
+                Step::Sealed(next) => return Ok(End::Sealed(next)),
+                Step::End => return Ok(End::Open(walk.at.max(walk.written()))),
             }
         }
-        Ok(End::Open)
+        Ok(End::Open(walk.at))
     }
 
-    /// Reads one record, or what stands in its place. The next segment's number, if that is what it says.
-    fn step(&mut self, walk: &mut Walk<'_>, is_last: bool) -> Result<Option<u32>> {
+    /// Reads one record, or what stands in its place.
+    fn step(&mut self, walk: &mut Walk<'_>) -> Result<Step> {
         if walk.open.is_empty() {
+            walk.start = walk.at;
             self.pass(LogPos::new(walk.segment, walk.at));
         }
         let (header, payload) = match walk.record() {
@@ -215,16 +221,12 @@ impl Scan {
             Err(Unreadable::Newer) => {
                 self.is_newer = true;
                 self.find(segment_path(&self.dir, walk.segment), walk.at.into(), NEWER);
-                return Ok(None);
+                return Ok(Step::End);
             }
-            Err(Unreadable::Short) if is_last => {
-                // Being written, or left by a writer that died: the next one cuts it off.
-                walk.at = walk.bytes.len() as u32;
-                return Ok(None);
-            }
-            Err(_) => {
-                self.skip(walk, is_last);
-                return Ok(None);
+            Err(Unreadable::Nothing | Unreadable::Unfinished) => return Ok(Step::End),
+            Err(Unreadable::Bad) => {
+                self.skip(walk);
+                return Ok(Step::Next);
             }
         };
         let place = LogPos::new(walk.segment, walk.at);
@@ -237,15 +239,16 @@ impl Scan {
             walk.open.push((place, header.kind, payload));
         }
         walk.at = end;
-        if header.continued { Ok(None) } else { Ok(self.apply(walk)) }
+        let sealed = if header.continued { None } else { self.apply(walk) };
+        Ok(sealed.map_or(Step::Next, Step::Sealed))
     }
 
     /// Goes on at the next record behind something that is none.
-    fn skip(&mut self, walk: &mut Walk<'_>, is_last: bool) {
+    fn skip(&mut self, walk: &mut Walk<'_>) {
         let from = walk.at;
         let next = walk.next_record();
-        walk.at = next.unwrap_or(walk.bytes.len() as u32);
-        let may_be_torn = is_last && next.is_none() && self.state.epoch < self.epoch;
+        walk.at = next.unwrap_or(walk.written());
+        let may_be_torn = walk.is_last && next.is_none() && self.state.epoch < self.epoch;
         if may_be_torn {
             return;
         }
@@ -382,19 +385,32 @@ pub(super) fn damaged_places(regions: &[Region]) -> HashSet<LogPos> {
     regions.iter().map(|region| LogPos::new(region.segment, region.from)).collect()
 }
 
+/// What a step came to.
+enum Step {
+    Next,
+    Sealed(u32),
+    /// Nothing else is written.
+    End,
+}
+
 /// A segment being read.
 struct Walk<'a> {
     segment: u32,
     bytes: &'a [u8],
     at: u32,
+    /// Where the transaction begins.
+    start: u32,
     /// Records of a transaction whose end has not come yet.
     open: Vec<(LogPos, Kind, &'a [u8])>,
+    is_last: bool,
 }
 
 /// Why no record was read.
 enum Unreadable {
-    /// The segment ends before it does, and nothing follows.
-    Short,
+    /// Only the reserve follows.
+    Nothing,
+    /// Being written, or left by a writer that died: the next one cuts it off.
+    Unfinished,
     Bad,
     Newer,
 }
@@ -402,16 +418,49 @@ enum Unreadable {
 impl<'a> Walk<'a> {
     fn record(&self) -> Result<(Header, &'a [u8]), Unreadable> {
         let rest = self.bytes.get(self.at as usize..).unwrap_or_default();
-        let bytes = rest.first_chunk::<HEADER>().ok_or(Unreadable::Short)?;
-        let header = Header::decode(bytes, self.at).map_err(|bad| match bad {
-            BadHeader::NotWhole => Unreadable::Bad,
-            BadHeader::Unknown => Unreadable::Newer,
-        })?;
-        if rest.len() < header.stride() as usize {
-            return Err(if self.next_record().is_some() { Unreadable::Bad } else { Unreadable::Short });
+        if self.open.is_empty() && self.written() <= self.at {
+            return Err(Unreadable::Nothing);
         }
-        let payload = rest.get(HEADER..HEADER + header.len as usize).ok_or(Unreadable::Short)?;
-        Ok((header, payload))
+        let read = rest.first_chunk::<HEADER>().map(|bytes| Header::decode(bytes, self.at));
+        let record = match read {
+            Some(Err(BadHeader::Unknown)) => return Err(Unreadable::Newer),
+            Some(Ok(header)) => {
+                rest.get(HEADER..HEADER + header.len as usize).map(|payload| (header, payload))
+            }
+            Some(Err(BadHeader::NotWhole)) | None => None,
+        };
+        match record {
+            Some((header, payload)) if header.matches(payload) && rest.len() >= header.stride() as usize => {
+                Ok((header, payload))
+            }
+            _ if self.is_unfinished(rest.len()) => Err(Unreadable::Unfinished),
+            Some((header, payload)) if rest.len() >= header.stride() as usize => Ok((header, payload)),
+            _ => Err(Unreadable::Bad),
+        }
+    }
+
+    /// Whether what stands here, which is no whole record, has to be put up with: recovery cuts it off.
+    fn is_unfinished(&self, left: usize) -> bool {
+        if !self.is_last || self.next_record().is_some() {
+            return false;
+        }
+        let (start, here) = (LogPos::new(self.segment, self.start), LogPos::new(self.segment, self.at));
+        let rest = self.bytes.get(self.at as usize..).unwrap_or_default();
+        let header = rest.first_chunk::<HEADER>().map(|bytes| Header::decode(bytes, self.at));
+        let is_short = match header {
+            None => true,
+            Some(header) => header.is_ok_and(|header| header.stride() as usize > left),
+        };
+        let tail = self.bytes.get(self.start as usize..self.written() as usize).unwrap_or_default();
+        is_short || breaks_off(tail, start, here, PAGE)
+    }
+
+    /// Where all that is written ends, the reserve not counted.
+    fn written(&self) -> u32 {
+        let behind = self.bytes.get(self.start as usize..).unwrap_or_default();
+        let last = behind.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let end = self.start as usize + last.next_multiple_of(8);
+        end.min(self.bytes.len()) as u32
     }
 
     /// Where the next record behind this place stands.

@@ -59,6 +59,9 @@ fn records(bytes: &[u8]) -> Vec<(usize, record::Kind, usize)> {
     let mut found = Vec::new();
     let mut at = 64;
     while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER>()) {
+        if head == &[0; HEADER] {
+            break;
+        }
         let header = Header::decode(head, at as u32).unwrap();
         found.push((at, header.kind, header.len as usize));
         at += header.stride() as usize;
@@ -190,7 +193,12 @@ fn whole_files_may_be_missing_or_cut() {
             "middle" => fs::remove_file(&segment).unwrap(),
             "first" => fs::remove_file(&segments(&place)[0]).unwrap(),
             "cut" => cut(&segment, |len| len / 2),
-            "tail" => cut(segments(&place).last().unwrap(), |len| len - 200),
+            "tail" => {
+                let last = segments(&place).len() - 1;
+                let bytes = bytes_of(&place, last);
+                let (at, _, len) = *records(&bytes).last().unwrap();
+                fs::write(&segments(&place)[last], &bytes[..at + len - 200]).unwrap();
+            }
             "blob" => fs::remove_file(&blob).unwrap(),
             "short blob" => cut(&blob, |len| len / 2),
             "snapshot" => cut(&place.ada_dir().join("snapshot"), |len| len / 2),
