@@ -63,6 +63,8 @@ impl<'a> Iterator for Fields<'a> {
 /// stand in `header`, then the blank line that every such subset ends with.
 pub fn header_fields(header: &[u8], names: &[&[u8]], invert: bool, out: &mut Vec<u8>) {
     let names = Names::new(names);
+    // A few fields are asked for, of a header that is a few times as long.
+    out.reserve(header.len().min(512) + 2);
     for field in fields(header).filter(|field| names.contains(field.name) != invert) {
         out.extend_from_slice(field.raw);
         if !field.raw.ends_with(b"\n") {

@@ -26,6 +26,17 @@ impl User {
         Ok(self.fresh()?.state.tree())
     }
 
+    /// Whether there is a mailbox of this name, or was when the log was last looked at: for those who will hear soon
+    /// enough when it is gone.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn has_mailbox(&self, name: &str) -> Result<bool> {
+        let name = canonical_inbox(name);
+        let was_there = self.known()?.state.by_name(&name).is_some();
+        Ok(was_there || self.fresh()?.state.by_name(&name).is_some())
+    }
+
     /// CREATE (RFC 9051 §6.3.4). Levels above it need not exist.
     ///
     /// # Errors

@@ -314,6 +314,7 @@ impl Selected {
         let inner = self.user.known()?;
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
         let mut left = max;
+        out.reserve(max.min(uids.len() as usize));
         for (first, last) in uids.ranges().skip_while(|(_, last)| *last < from) {
             if left == 0 {
                 break;

@@ -56,7 +56,7 @@ impl ImapSession {
     }
 
     fn accept_append(&self, mailbox: &str, message: &MessageLiteral<'_>) -> Result<NewMessage, Failure> {
-        if self.user()?.tree()?.find(mailbox).is_none() {
+        if !self.user()?.has_mailbox(mailbox)? {
             return Err(no_target());
         }
         self.accept_message(message)
