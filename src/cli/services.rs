@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::config::Base;
@@ -84,7 +84,7 @@ impl<'a> Server<'a> {
     /// Has the master take up the configuration, and waits for it, at most for `limit`; what runs then.
     fn refresh(&self, master: Pid, limit: Duration) -> Result<Status> {
         let before = self.status()?.refreshes;
-        sys::raised(|| kill(master, Signal::SIGHUP)).context("cannot signal the watcher")?;
+        sys::signal(master, Signal::SIGHUP).context("cannot signal the watcher")?;
         match wait_for(limit, || Ok(Some(self.status()?).filter(|status| status.refreshes != before)))? {
             Some(Status { refusal: Some(reason), .. }) => bail!("refused, all stays as it was: {reason}"),
             Some(status) => Ok(status),

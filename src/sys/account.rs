@@ -11,8 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{
-    Gid, Uid, User, geteuid, getgrouplist, getresgid, getresuid, setegid, seteuid, setgroups, setresgid,
+    Gid, Pid, Uid, User, geteuid, getgrouplist, getresgid, getresuid, setegid, seteuid, setgroups, setresgid,
     setresuid,
 };
 
@@ -38,12 +39,15 @@ impl Account {
         Ok(Some(Account { uid: user.uid, gid: user.gid, groups }))
     }
 
-    /// The account that a file or directory belongs to, with no group but the file's.
+    /// The account that a file or directory belongs to, with no group but the file's. Only a link of root's is followed:
+    /// nobody else can lead a command of root's to be another user, or root, at a place of their choice.
     ///
     /// # Errors
     /// When it cannot be looked at.
     pub fn owner_of(path: &Path) -> io::Result<Self> {
-        let found = fs::metadata(path)?;
+        let itself = fs::symlink_metadata(path)?;
+        let is_followed = itself.is_symlink() && itself.uid() == ROOT.as_raw();
+        let found = if is_followed { fs::metadata(path)? } else { itself };
         let gid = Gid::from_raw(found.gid());
         Ok(Account { uid: Uid::from_raw(found.uid()), gid, groups: vec![gid] })
     }
@@ -97,6 +101,29 @@ pub fn is_root() -> bool {
 /// Whether this process is a lowered one of root's.
 pub fn is_lowered() -> bool {
     getresuid().is_ok_and(|ids| ids.real.is_root() && !ids.effective.is_root())
+}
+
+/// Signals a process; when this one is lowered, only one of the same account, or one of root's that is lowered to it.
+/// Where the number was read, the account may have written: root's word is not lent against any other process.
+///
+/// # Errors
+/// When there is no such process, or it is another's.
+pub fn signal(pid: Pid, signal: Signal) -> Result<(), Errno> {
+    if is_lowered() {
+        let [real, effective, saved] = uids(pid).ok_or(Errno::ESRCH)?;
+        if effective != geteuid() || real != saved || (real != effective && !real.is_root()) {
+            return Err(Errno::EPERM);
+        }
+    }
+    raised(|| kill(pid, signal))
+}
+
+/// The real, the effective and the saved user of a process.
+fn uids(pid: Pid) -> Option<[Uid; 3]> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut ids = ids.split_whitespace().flat_map(str::parse).map(Uid::from_raw);
+    Some([ids.next()?, ids.next()?, ids.next()?])
 }
 
 /// Does what only root can do, as root when this process is a lowered one of root's. For one call to the system, or a
@@ -154,6 +181,42 @@ mod tests {
         assert_eq!(Account::find("root").unwrap().map(|root| root.uid()), Some(0));
         assert_eq!(Account::find("no such user").unwrap(), None);
         assert_eq!(Account::find("no\0user").unwrap(), None);
+    }
+
+    #[test]
+    fn links_of_others_are_not_followed() {
+        if !is_root() {
+            return eprintln!("not run: only root can make a link of another user's");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        let owner = || Account::owner_of(&link).unwrap().uid();
+        assert_eq!(owner(), 0);
+        std::os::unix::fs::lchown(&link, Some(64_123), None).unwrap();
+        assert_eq!(owner(), 64_123, "not the owner of what it leads to");
+    }
+
+    #[test]
+    fn root_signals_for_the_account_only() {
+        if !is_root() {
+            return eprintln!("not run: only root can become another user");
+        }
+        let (test, account) = (Pid::this(), somebody());
+        apart(|| {
+            let lowered = account.lower().is_ok();
+            // SAFETY: as in `apart`.
+            let is_heard = match unsafe { fork() } {
+                Ok(ForkResult::Parent { child }) => {
+                    signal(child, Signal::SIGKILL).is_ok()
+                        && matches!(waitpid(child, None), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)))
+                }
+                _ => loop {
+                    nix::unistd::pause();
+                },
+            };
+            lowered && is_heard && signal(test, Signal::SIGCONT) == Err(Errno::EPERM)
+        });
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod short_path;
 mod signals;
 mod socket;
 
-pub use account::{Account, is_lowered, is_root, raised};
+pub use account::{Account, is_lowered, is_root, raised, signal};
 pub use blocking::{about_to_block, on_blocking};
 pub use child::{confine_child, exit_now, raise_descriptor_limit};
 pub use fork::{Fork, ForkError, fork, thread_count};

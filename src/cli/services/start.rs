@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::{Server, Service, in_order, list, wait_for};
 use crate::cli::base::Place;
+use crate::cli::logging::printable;
 use crate::config::{Base, Config, Settings};
 use crate::master::{SERVICES, stop_services, stopped_services};
 use crate::sys;
@@ -163,7 +164,7 @@ impl Start<'_> {
             files.into_iter().map(|(path, start)| tail(&path, start).unwrap_or_default()).collect();
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-        last.iter().map(|line| format!("\n    {line}")).collect()
+        last.iter().map(|line| format!("\n    {}", printable(line))).collect()
     }
 }
 

@@ -137,7 +137,7 @@ impl Stop<'_> {
 }
 
 fn send(pid: Pid, signal: Signal) -> Result<()> {
-    match sys::raised(|| kill(pid, signal)) {
+    match sys::signal(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
     }
