@@ -28,7 +28,7 @@ impl LogPos {
 }
 
 /// Where the bytes of a message are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlobRef {
     /// In the log, beginning here.
     Inline(LogPos),

@@ -4,32 +4,35 @@
 //! damaged ones again but for the messages in them. The segment that was active gets a Seal that names a segment which
 //! does not exist: whoever has the user open comes to that, and begins anew behind the checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::super::change::INBOX;
 use super::super::checkpoint;
 use super::super::disk::{Disk, Local, Open, open_for_reading};
 use super::super::error::{Error, Result};
 use super::super::files::segment_path;
+use super::super::flags::Flags;
 use super::super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP, EPOCH_UID_VALIDITY_JUMP};
 use super::super::log::{self, Log, blob_path, sync_dir, write_durably};
-use super::super::message::{BlobRef, LogPos, Message};
+use super::super::message::{BlobRef, InternalDate, LogPos, Message};
 use super::super::meta::Meta;
 use super::super::names::{MailboxId, ModSeq, Uid};
-use super::super::payload::{Expunge, Floor};
+use super::super::payload::{Append, Entry, Expunge, Floor};
 use super::super::record::{Kind, Transaction, segment_header};
 use super::super::snapshot;
 use super::super::state::State;
 use super::super::uid_set::UidSet;
 use super::super::upkeep::Upkeep;
+use super::super::upload::new_number;
 use super::super::user::unix_now;
 use super::super::wire::PutFields;
 use super::references::{Places, References};
-use super::scan::{Region, Scan};
+use super::scan::{Orphan, Region, Scan};
 use super::{Checked, NEWER};
 use crate::message::analyze;
 use crate::sys;
@@ -169,6 +172,7 @@ impl Repair<'_> {
         self.drop_lost();
         if self.scan.has_gaps {
             jump(&mut self.scan.state);
+            self.bring_back_orphans()?;
         }
         write_durably(self.disk, &segment_path(self.dir, next), &segment)?;
         if let Some(active) = self.scan.active {
@@ -220,6 +224,53 @@ impl Repair<'_> {
                 self.done.lost.push(name);
             }
         }
+    }
+
+    /// Messages that no record tells of any more come back, with new UIDs and without flags.
+    fn bring_back_orphans(&mut self) -> Result<()> {
+        let mailboxes = self.scan.state.mailboxes.values();
+        let known: HashSet<BlobRef> = mailboxes.flat_map(|m| m.live_messages().map(|m| m.blob)).collect();
+        for orphan in std::mem::take(&mut self.scan.orphans) {
+            let named = orphan.mailbox.and_then(|id| self.scan.state.mailboxes.get(&id));
+            let Some(mailbox) = named.or_else(|| self.scan.state.by_name(INBOX)) else { continue };
+            if known.contains(&BlobRef::Inline(orphan.blob)) {
+                continue;
+            }
+            let Some(uid) = super::super::mailbox::uid(mailbox.uid_next) else { continue };
+            let payload = self.append_of(&orphan, mailbox.id, uid, mailbox.next_modseq())?;
+            let name = mailbox.name.clone();
+            if self.scan.state.apply(Kind::Append, &payload).is_ok() {
+                self.did(format!("a message that no record told of is {name}:{uid} now"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An Append record of a message of which only the bytes are known.
+    fn append_of(&self, orphan: &Orphan, mailbox: MailboxId, uid: Uid, modseq: ModSeq) -> Result<Vec<u8>> {
+        let mut places = Places::new(self.dir, self.mark, &self.scan);
+        let bytes = places.read(orphan.blob, Kind::Blob, orphan.size);
+        let damaged = |(path, offset, problem): (PathBuf, u64, _)| Error::Damaged { path, offset, problem };
+        let analysis = analyze(&bytes.map_err(damaged)?);
+        let now = unix_now();
+        let entry = Entry {
+            uid,
+            flags: Flags::NONE,
+            size: orphan.size,
+            internal_date: InternalDate { timestamp: now, offset_minutes: 0 },
+            save_date: now,
+            sent_day: analysis.sent.map(|sent| sent.day),
+            email: new_number(),
+            thread: analysis.thread,
+            blob: BlobRef::Inline(orphan.blob),
+            meta: orphan.meta,
+            meta_len: orphan.meta_len,
+            keywords: Default::default(),
+        };
+        let mut payload = Vec::new();
+        Append::put_head(mailbox, modseq, 1, false, &mut payload);
+        entry.put(&mut payload);
+        Ok(payload)
     }
 
     /// Meta records, as the beginning of the segment `next`, for messages that have lost theirs.

@@ -18,6 +18,7 @@ use super::super::log::Log;
 use super::super::mailbox::Mailbox;
 use super::super::message::LogPos;
 use super::super::names::MailboxId;
+use super::super::notes::Notes;
 use super::super::payload::Append;
 use super::super::record::{BadHeader, HEADER, Header, Kind, segment_header};
 use super::super::replay::{PAGE, breaks_off};
@@ -34,6 +35,17 @@ pub(super) struct Region {
     pub segment: u32,
     pub from: u32,
     pub to: u32,
+}
+
+/// A message that no record tells of any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Orphan {
+    /// Where it may have been.
+    pub mailbox: Option<MailboxId>,
+    pub blob: LogPos,
+    pub size: u32,
+    pub meta: LogPos,
+    pub meta_len: u32,
 }
 
 /// What a user's log says, as far as that can be read.
@@ -55,6 +67,8 @@ pub(super) struct Scan {
     pub headers: Vec<u32>,
     /// Files of the log that are damaged as a whole.
     pub broken: Vec<PathBuf>,
+    /// Messages whose Append record is damaged, and they are not.
+    pub orphans: Vec<Orphan>,
     /// Records that changed mailboxes are gone.
     pub has_gaps: bool,
     /// The snapshot is of no use.
@@ -90,6 +104,7 @@ impl Scan {
             regions: Vec::new(),
             headers: Vec::new(),
             broken: Vec::new(),
+            orphans: Vec::new(),
             has_gaps: false,
             is_snapshot_bad: false,
             is_newer: false,
@@ -140,6 +155,9 @@ impl Scan {
     }
 
     fn segments(&mut self) -> Result<()> {
+        if self.files.is_empty() && self.never_was() {
+            return Ok(());
+        }
         let segments: Vec<u32> = self.files.segments.iter().copied().filter(|s| *s >= self.start).collect();
         let mut expected = self.start;
         for (at, segment) in segments.iter().copied().enumerate() {
@@ -172,6 +190,12 @@ impl Scan {
         Ok(())
     }
 
+    /// Whether the user's first log is being made, or its maker died before it was.
+    fn never_was(&self) -> bool {
+        let lock = open_for_reading(&self.dir.join("lock"));
+        self.snapshot.is_none() && lock.map_or(true, |lock| Notes::read(&lock).epoch == 0)
+    }
+
     /// Whether what follows is one empty segment, which somebody has made before the Seal that names it.
     fn is_leftover(&self, following: &[u32]) -> Result<bool> {
         let [next] = following else { return Ok(false) };
@@ -199,7 +223,16 @@ impl Scan {
             self.headers.push(segment);
         }
         let start = segment_header::LEN as u32;
-        let mut walk = Walk { segment, bytes: &bytes, at: start, start, open: Vec::new(), is_last };
+        let mut walk = Walk {
+            segment,
+            bytes: &bytes,
+            at: start,
+            start,
+            open: Vec::new(),
+            bulk: Vec::new(),
+            broken: None,
+            is_last,
+        };
         while !self.is_newer && (walk.at as usize) < bytes.len() {
             match self.step(&mut walk)? {
                 Step::Next => {}
@@ -233,13 +266,20 @@ impl Scan {
         let end = walk.at + header.stride();
         if !header.matches(payload) {
             self.damaged_record(place, end, header, payload);
+            if header.kind == Kind::Append {
+                walk.broken = Some(Fields(payload).u128().map(MailboxId));
+            }
         } else if header.kind.is_bulk() {
             self.bulk.insert(place, (header.kind, header.len));
+            walk.bulk.push((place, header.kind, header.len));
         } else {
             walk.open.push((place, header.kind, payload));
         }
         walk.at = end;
         let sealed = if header.continued { None } else { self.apply(walk) };
+        if !header.continued {
+            self.adopt_bodies(walk);
+        }
         Ok(sealed.map_or(Step::Next, Step::Sealed))
     }
 
@@ -254,9 +294,23 @@ impl Scan {
         }
         self.find(segment_path(&self.dir, walk.segment), from.into(), "what stands here is no record");
         self.lose(Region { segment: walk.segment, from, to: walk.at });
+        // It may have been the Append record of what stands in front of it.
+        walk.broken = Some(None);
+        self.adopt_bodies(walk);
         let behind = LogPos::new(walk.segment, walk.at);
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.position <= behind) {
             self.believe_snapshot();
+        }
+    }
+
+    /// The end of a transaction: messages whose Append record is damaged are not forgotten.
+    fn adopt_bodies(&mut self, walk: &mut Walk<'_>) {
+        let bulk = std::mem::take(&mut walk.bulk);
+        let Some(mailbox) = walk.broken.take() else { return };
+        for pair in bulk.windows(2) {
+            if let [(blob, Kind::Blob, size), (meta, Kind::Meta, meta_len)] = *pair {
+                self.orphans.push(Orphan { mailbox, blob, size, meta, meta_len });
+            }
         }
     }
 
@@ -359,6 +413,7 @@ impl Scan {
     fn believe_snapshot(&mut self) {
         if let Some(mut snapshot) = self.snapshot.take() {
             snapshot.archive = self.state.archive.take();
+            self.orphans.clear();
             snapshot.position = self.state.position;
             self.state = snapshot;
         }
@@ -402,6 +457,10 @@ struct Walk<'a> {
     start: u32,
     /// Records of a transaction whose end has not come yet.
     open: Vec<(LogPos, Kind, &'a [u8])>,
+    /// Its Blob and Meta records, with their lengths.
+    bulk: Vec<(LogPos, Kind, u32)>,
+    /// Its Append record is damaged, and was about this mailbox, if that can be told.
+    broken: Option<Option<MailboxId>>,
     is_last: bool,
 }
 

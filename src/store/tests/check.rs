@@ -140,9 +140,16 @@ fn a_flipped_bit_in_any_record_is_named_and_costs_that_record_only() {
                 assert!(found.findings.iter().any(|f| f.offset == at as u64), "{what}: {found:#?}");
                 let done = mended(&place);
                 let is = subjects(&place, "INBOX");
-                let lost = inbox.iter().filter(|line| !is.contains(*line)).count();
+                // A message whose Append record is damaged comes back with a new UID.
+                let subject = |line: &String| line.split_once(' ').unwrap().1.to_owned();
+                let have: Vec<String> = is.iter().map(subject).collect();
+                let had: Vec<String> = inbox.iter().map(subject).collect();
+                let count = |all: &[String], one: &String| all.iter().filter(|other| *other == one).count();
+                let missing = |one: &&String| count(&have, one) < count(&had, one);
+                let lost = had.iter().collect::<BTreeSet<_>>().into_iter().filter(missing).count();
                 let may_lose = match kind {
-                    record::Kind::Append => 6,
+                    // Those that are still there as copies, in another mailbox.
+                    record::Kind::Append => 3,
                     record::Kind::Blob => 1,
                     _ => 0,
                 };
