@@ -146,13 +146,25 @@ fn decode(bytes: &[u8], mark: u128) -> Option<State> {
     }
     for _ in 0..fields.u32()? {
         let mut mailbox = take_mailbox(&mut fields)?;
-        for _ in 0..fields.u32()? {
-            let (entry, keywords, modseq) = take_message(&mailbox.keywords, &mut fields)?;
-            mailbox.push_message(entry, keywords, modseq);
-        }
+        take_messages(&mut mailbox, &mut fields)?;
         state.insert(mailbox);
     }
     Some(state)
+}
+
+/// The live messages of a mailbox, by UID.
+fn take_messages(mailbox: &mut Mailbox, fields: &mut Fields<'_>) -> Option<()> {
+    let (mut least, end) = (1, mailbox.uid_next);
+    for _ in 0..fields.u32()? {
+        let (entry, keywords, modseq) = take_message(&mailbox.keywords, fields)?;
+        let uid = u64::from(entry.uid.get());
+        if uid < least || uid >= end {
+            return None;
+        }
+        least = uid + 1;
+        mailbox.push_message(entry, keywords, modseq);
+    }
+    Some(())
 }
 
 /// A writer cuts the log behind its last whole record, so that a snapshot must not send it into a segment's header.
