@@ -14,7 +14,7 @@ class Axis:
         self.low, self.high, self.log = low, high, logarithmic
         values = [v for v in values if v > 0 or not logarithmic] or [1]
         if logarithmic:
-            self.first, self.last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 1e-9)
+            self.first, self.last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) - 1e-9)
             self.last = max(self.last, self.first + 1)
             self.ticks = [10.0 ** k for k in range(self.first, self.last + 1)]
         else:

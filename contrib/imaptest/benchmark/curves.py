@@ -179,7 +179,7 @@ def draw(chosen, scratch):
     """The curves that were asked for; those that fail are named and the others drawn. The exit status."""
     chosen.out.mkdir(parents=True, exist_ok=True)
     curves, failed, begun = Curves(chosen, scratch), [], time.monotonic()
-    curves.text += ["# Curves", "", *(f"* {line}" for line in machine.describe(scratch)),
+    curves.text += ["# Curves", "", *(f"* {line}" for line in machine.describe(scratch, chosen.note)),
                     "* made by `contrib/imaptest/bench --curves`; passwords in plain text, flags synced within a second", ""]
     for name in chosen.curves.split(","):
         if name not in ALL:
