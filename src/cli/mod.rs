@@ -71,18 +71,6 @@ enum Command {
     Counterutil(counterutil::Arguments),
 }
 
-/// Names by which a link to the program stands for one of its commands.
-const LINKS: &[&str] = &[
-    "configutil",
-    "counterutil",
-    "enscat",
-    "imsbackup",
-    "imsconnutil",
-    "imsrestore",
-    "mboxutil",
-    "reconstruct",
-];
-
 /// Carries out the command that the arguments, the program's name first, ask for.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = by_link_name(arguments.collect());
@@ -131,7 +119,7 @@ fn dispatch(program: Program, called_as: &Path, out: &mut impl Write) -> anyhow:
 
 fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let called_as = arguments.first().map(Path::new).and_then(Path::file_name);
-    let link = called_as.and_then(|name| LINKS.iter().find(|link| name == **link));
+    let link = called_as.and_then(|name| crate::config::LINKS.iter().find(|link| name == **link));
     if let Some(link) = link {
         arguments.insert(1, link.into());
     }

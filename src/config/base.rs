@@ -41,9 +41,8 @@ const LAYOUT: &[(&str, u32)] = &[
     ("log", 0o700),
 ];
 
-/// Commands that answer to their own name in `sbin`.
-const SBIN: &[&str] = &[
-    "heliograph",
+/// Commands that answer to their own name: links to the program, which `sbin` has.
+pub const LINKS: &[&str] = &[
     "configutil",
     "counterutil",
     "enscat",
@@ -204,7 +203,7 @@ impl Base {
     /// Links this program into `sbin`. The base works without.
     fn link_commands(&self) {
         let Ok(program) = std::env::current_exe() else { return };
-        for name in SBIN {
+        for name in ["heliograph"].iter().chain(LINKS) {
             let link = self.root.join("sbin").join(name);
             if let Err(error) = symlink(&program, &link) {
                 log::warn!(path:% = link.display(), error:% = error; "cannot link the command");

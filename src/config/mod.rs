@@ -24,7 +24,7 @@ mod value;
 
 pub use access::{AccessError, AccessFault, AccessList, ENS_ACCESS};
 pub use atomic::{FileLock, replace_file};
-pub use base::{Base, BaseError, DEFAULT_BASE};
+pub use base::{Base, BaseError, DEFAULT_BASE, LINKS};
 pub use filter::{ClientFilters, FilterError, FilterList, Service};
 pub use finding::{Finding, Severity};
 pub use layers::{Config, ConfigError, SetError};

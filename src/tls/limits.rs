@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const MAX_RECORD: usize = 5 + (1 << 14) + 2048;
 
 /// Longest message of a handshake that is kept until it has arrived in full, in bytes. A client hello with keys of every
-/// kind and a ticket has a third of it; THREATS.md: a connection that has proved nothing costs at most 16 KiB.
+/// kind and a ticket has a third of it: a connection that has proved nothing costs at most 16 KiB.
 pub const MAX_HELLO: usize = 12 * 1024;
 
 /// How long tickets are sealed with one key. A key that leaks opens the TLS 1.2 sessions of this time and the one
