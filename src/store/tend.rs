@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::compact::Compacted;
 use super::error::Result;
 use super::files::{LogFiles, len_and_time};
+use super::limits::MIN_GARBAGE;
 use super::store::Store;
 use super::users::{UserDir, for_each_user};
 
@@ -20,6 +21,12 @@ const REST: Duration = Duration::from_millis(10);
 
 /// Of the time, one part is work and so many are rest.
 const RESTS_PER_WORK: u32 = 4;
+
+/// A log that has grown by this part of itself has grown by much.
+const GROWN: u64 = 8;
+
+/// A user is looked at so many times in a grace time, when the log has not grown by much.
+const PAUSES_PER_GRACE: i64 = 8;
 
 /// Goes round the users of a store and makes room where it is worth it.
 pub struct Keeper {
@@ -33,7 +40,9 @@ pub struct Keeper {
 struct Seen {
     len: u64,
     files: usize,
-    /// Seconds since 1970, from which on it has to be looked at even if nothing has changed.
+    /// When that was, in seconds since 1970.
+    at: i64,
+    /// From when on there may be something to do even if nothing has changed.
     look_again: i64,
 }
 
@@ -78,15 +87,14 @@ impl Keeper {
         let key = xxh3_64(dir.as_os_str().as_encoded_bytes());
         let found = Seen::of(dir)?;
         let now = (self.store.shared().options.clock)();
-        let is_known =
-            |seen: &Seen| (seen.len, seen.files) == (found.len, found.files) && now < seen.look_again;
+        let is_known = |seen: &Seen| !seen.asks_for_a_look(&found, now, grace);
         if self.seen.get(&key).is_some_and(is_known) || self.is_small(&found) {
             return Ok(None);
         }
         let Some(user) = self.store.existing_user(name)? else { return Ok(None) };
         let done = user.compact(grace)?;
         let look_again = done.look_again.unwrap_or(i64::MAX);
-        self.seen.insert(key, Seen { look_again, ..Seen::of(dir)? });
+        self.seen.insert(key, Seen { at: now, look_again, ..Seen::of(dir)? });
         if done.freed > 0 {
             log::info!(
                 user = user.name().as_str(),
@@ -107,6 +115,15 @@ impl Keeper {
 }
 
 impl Seen {
+    /// Whether a look is worth it, now that this has been `found`. What has grown by much is looked at in every round; for
+    /// the rest it is enough that nothing stays for much longer than its grace time.
+    fn asks_for_a_look(&self, found: &Seen, now: i64, grace: Duration) -> bool {
+        let is_same = (self.len, self.files) == (found.len, found.files);
+        let has_grown = found.len > self.len.saturating_add(self.len / GROWN + MIN_GARBAGE);
+        let pause = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX) / PAUSES_PER_GRACE;
+        has_grown || now >= self.at.saturating_add(pause) && !(is_same && now < self.look_again)
+    }
+
     /// The size of the log, and how many files there are beside it.
     fn of(dir: &Path) -> Result<Seen> {
         let files = LogFiles::list(dir)?;
@@ -115,7 +132,7 @@ impl Seen {
         for path in files.paths(dir) {
             len += len_and_time(&path)?.map_or(0, |(len, _)| len);
         }
-        Ok(Seen { len, files: blobs + files.unfinished.len(), look_again: 0 })
+        Ok(Seen { len, files: blobs + files.unfinished.len(), at: 0, look_again: 0 })
     }
 }
 
@@ -125,5 +142,32 @@ impl Compacted {
         self.written += other.written;
         self.needed += other.needed;
         self.longest_hold = self.longest_hold.max(other.longest_hold);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_comes_when_it_is_worth_it() {
+        const MIB: u64 = 1024 * 1024;
+        let day = Duration::from_secs(86_400);
+        let seen = Seen { len: 80 * MIB, files: 3, at: 1_000_000, look_again: 1_050_000 };
+        let found = |len: u64, files: usize| Seen { len: len * MIB, files, at: 0, look_again: 0 };
+        for (now, len, files, grace, expected) in [
+            (1_000_100, 80, 3, day, false),
+            (1_020_000, 80, 3, day, false),
+            (1_050_000, 80, 3, day, true),
+            (1_000_100, 85, 3, day, false),
+            (1_000_100, 92, 3, day, true),
+            (1_020_000, 81, 3, day, true),
+            (1_020_000, 80, 4, day, true),
+            (1_000_100, 80, 4, Duration::ZERO, true),
+            (1_000_100, 80, 3, Duration::ZERO, false),
+        ] {
+            let asks = seen.asks_for_a_look(&found(len, files), now, grace);
+            assert_eq!(asks, expected, "{now} {len} {files} {grace:?}");
+        }
     }
 }

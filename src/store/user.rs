@@ -288,6 +288,8 @@ impl User {
             let disk = &*self.shared.options.disk;
             PreparedSegment::make(disk, &self.dir, position.segment + 1, self.mark())?
         };
+        // Again, so that next to nothing is left to read with the lock held.
+        drop(self.fresh()?);
         let mut inner = self.known()?;
         let _held = log::lock(&self.lock)?;
         let began = Instant::now();
