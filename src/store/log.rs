@@ -168,7 +168,16 @@ impl Log {
     /// What stands in the active segment from `at` on, without the reserve: up to the last word that is not zero.
     pub fn tail(&self, at: LogPos) -> Result<Vec<u8>> {
         let mut tail = vec![0; (self.size()?.saturating_sub(at.offset.into())) as usize];
-        self.active.read_exact_at(&mut tail, at.offset.into()).map_err(self.io("cannot read"))?;
+        // Whoever does not hold the lock may see the reserve go.
+        let mut filled = 0;
+        while let Some(rest) = tail.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = u64::from(at.offset) + filled as u64;
+            match self.active.read_at(rest, at).map_err(self.io("cannot read"))? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        tail.truncate(filled);
         let written = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         tail.truncate(written.next_multiple_of(8));
         Ok(tail)

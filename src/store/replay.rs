@@ -1,6 +1,7 @@
 //! Reading the log: whole transactions only, applied to the state in order.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 
 use super::error::{Error, Result};
@@ -195,18 +196,40 @@ struct Window<'a> {
     start: u32,
 }
 
+/// How often a reader looks again at a segment that gets shorter under its eyes.
+const LOOKS: usize = 8;
+
+impl Window<'_> {
+    fn holds(&self, offset: u32, end: u32) -> bool {
+        offset >= self.start && end <= self.start + self.bytes.len() as u32
+    }
+
+    fn fill(&mut self, offset: u32, len: u32) -> std::io::Result<()> {
+        let wanted = (self.size - offset).min(self.step.max(len));
+        self.bytes.resize(wanted as usize, 0);
+        self.start = offset;
+        read_at(self.file, &mut self.bytes, offset.into()).inspect_err(|_| self.bytes.clear())
+    }
+}
+
 impl Source for Window<'_> {
     fn bytes(&mut self, offset: u32, len: u32) -> std::io::Result<Option<&[u8]>> {
-        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return Ok(None) };
-        let held = self.start..self.start + self.bytes.len() as u32;
-        if offset < held.start || end > held.end {
-            let wanted = (self.size - offset).min(self.step.max(len));
-            self.bytes.resize(wanted as usize, 0);
-            self.start = offset;
-            read_at(self.file, &mut self.bytes, offset.into())?;
+        let mut looks = 1;
+        loop {
+            let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return Ok(None) };
+            if self.holds(offset, end) {
+                let from = (offset - self.start) as usize;
+                return Ok(self.bytes.get(from..from + len as usize));
+            }
+            match self.fill(offset, len) {
+                // A writer has cut off the reserve, or what a dead one had left.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && looks < LOOKS => {
+                    looks += 1;
+                    self.size = u32::try_from(self.file.metadata()?.len()).unwrap_or(u32::MAX);
+                }
+                filled => filled?,
+            }
         }
-        let from = (offset - self.start) as usize;
-        Ok(self.bytes.get(from..from + len as usize))
     }
 
     fn size(&self) -> u32 {
@@ -324,4 +347,26 @@ fn has_record_behind(tail: &[u8], start: LogPos, tear: LogPos) -> bool {
         let header = tail.get(at..).and_then(|bytes| bytes.first_chunk::<HEADER>());
         header.is_some_and(|bytes| Header::decode(bytes, start.offset + at as u32).is_ok())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn a_reserve_may_go_while_the_log_is_read() {
+        let mut txn = Transaction::new(LogPos::new(1, 64), Vec::new());
+        txn.record(Kind::Subscribe, |out| out.resize(out.len() + 40, b'x'));
+        let end = txn.end().offset;
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(txn.bytes(), 64).unwrap();
+        // The reader saw the file when it was a reserve longer.
+        let mut window = Window { file: &file, size: end + 9000, step: GLANCE, bytes: Vec::new(), start: 0 };
+        let mut found = Found::default();
+        assert!(found.read(&mut window, 64, false).is_ok());
+        assert_eq!((found.end, found.records.len()), (end, 1));
+        assert!(matches!(found.read(&mut window, end, false), Err(Stop::End)));
+    }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::files::{LogFiles, segment_path};
@@ -393,6 +394,15 @@ fn a_mailbox_that_lives_for_a_year_stays_within_twice_its_live_bytes() {
     assert_eq!(contents(&user, "INBOX"), contents(&open(&place), "INBOX"));
 }
 
+/// Counts down when a thread ends, also when it fails.
+struct Leaving<'a>(&'a AtomicUsize);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Several processes write, expunge and read while one makes room all the time.
 #[test]
 fn writers_and_readers_go_on_beside_it() {
@@ -405,11 +415,12 @@ fn writers_and_readers_go_on_beside_it() {
         place.open_with(set).user(&ada()).unwrap()
     };
     let (keeper, writers) = (open(|| user::unix_now() + 10), [open(now), open(now), open(now)]);
-    let left = std::sync::atomic::AtomicUsize::new(writers.len());
+    let left = AtomicUsize::new(writers.len());
     std::thread::scope(|scope| {
         for (number, user) in writers.iter().enumerate() {
             let left = &left;
             scope.spawn(move || {
+                let _leaving = Leaving(left);
                 let mut view = select(user, "INBOX");
                 for round in 0..40 {
                     append_many(user, "INBOX", 4);
@@ -423,11 +434,10 @@ fn writers_and_readers_go_on_beside_it() {
                         view.copy(&some, "INBOX").unwrap();
                     }
                 }
-                left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             });
         }
         let mut passes = 0;
-        while left.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        while left.load(Ordering::Relaxed) > 0 {
             passes += usize::from(keeper.compact(Duration::ZERO).unwrap().written > 0);
         }
         assert!(passes > 3, "{passes} passes");
