@@ -38,7 +38,7 @@ fn user_directory(partition: &Path) -> PathBuf {
 #[test]
 fn the_reader_agrees_with_golden_stores() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for store in ["format-1.0", "compacted-1.0"] {
+    for store in ["format-1.0", "compacted-1.0", "restored-1.0"] {
         let directory = user_directory(&golden.join(store));
         let printed = python("store_reader.py", &[directory.to_str().expect("a plain path")]);
         let text = fs::read_to_string(golden.join(store).with_extension("0.txt"));

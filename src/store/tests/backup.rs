@@ -14,7 +14,7 @@ fn dump(place: &Place, since: Since, wanted: &[&str]) -> Vec<u8> {
     dump.finish().unwrap()
 }
 
-fn full(place: &Place) -> Vec<u8> {
+pub(super) fn full(place: &Place) -> Vec<u8> {
     dump(place, Since::Beginning, &[])
 }
 
@@ -27,7 +27,7 @@ fn selection(wanted: &[&str]) -> Selection {
 }
 
 /// Brings back a chain; what was said, and done.
-fn bring_back(
+pub(super) fn bring_back(
     place: &Place,
     chain: &[&[u8]],
     wanted: &[&str],

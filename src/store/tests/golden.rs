@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::backup::{bring_back, full};
 use super::compact::{GRACE, pass};
 use super::life::{open_with, select_quietly};
 use super::simulated::Simulated;
 use super::*;
 
 /// A directory each, and its text.
-const FORMATS: &[&str] = &["format-1.0", "compacted-1.0"];
+const FORMATS: &[&str] = &["format-1.0", "compacted-1.0", "restored-1.0"];
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -36,6 +37,7 @@ fn golden_stores_are_read() {
     if let Some(place) = std::env::var_os("HELIOGRAPH_GOLDEN") {
         write_golden(&Path::new(&place).join("format-1.0"));
         write_compacted(&Path::new(&place).join("compacted-1.0"));
+        write_restored(&Path::new(&place).join("restored-1.0"));
     }
     for format in FORMATS {
         let place = Place::new();
@@ -197,5 +199,40 @@ fn write_compacted(place: &Path) {
     append_many(&user, "INBOX", 2);
     save_snapshot(&user);
     append_many(&user, "INBOX", 1);
+    fs::write(place.with_extension("0.txt"), describe(&user)).unwrap();
+}
+
+/// A store with messages and mailboxes whose end was undone, and with others that came from a backup.
+fn write_restored(place: &Path) {
+    let original = Place::new();
+    let user = original.ada();
+    append_many(&user, "INBOX", 6);
+    user.create("Gerettet/日本語", SpecialUses::from_bits(2)).unwrap();
+    let mut view = select(&user, "INBOX");
+    add(&mut view, &uids(2..=4), flags(Flags::FLAGGED, &["$Forwarded", "odd!~#$"]));
+    view.copy(&uids(3..=5), "Gerettet/日本語").unwrap();
+    delete(&mut view, &uids(1..=1));
+    user.subscribe("Gerettet/日本語", true).unwrap();
+    let backup = full(&original);
+
+    let here = Place::new();
+    epoch::begin(&disk::Local, here.dir.path(), [b'1'; 36]).unwrap();
+    let user = here.ada();
+    append_many(&user, "INBOX", 4);
+    user.create("gelöscht", SpecialUses::NONE).unwrap();
+    append_many(&user, "gelöscht", 2);
+    let mut view = select(&user, "INBOX");
+    add(&mut view, &uids(1..=2), flags(Flags::SEEN, &["NonJunk"]));
+    delete(&mut view, &uids(1..=2));
+    user.delete("gelöscht").unwrap();
+    assert_eq!(user.restore(None, GRACE).unwrap().len(), 2);
+    delete(&mut view, &uids(3..=3));
+    drop((view, user));
+    bring_back(&here, &[&backup], &[]).unwrap();
+    let user = here.ada();
+    save_snapshot(&user);
+    append_many(&user, "INBOX", 1);
+    fs::create_dir_all(place).unwrap();
+    copy(here.dir.path(), place);
     fs::write(place.with_extension("0.txt"), describe(&user)).unwrap();
 }
