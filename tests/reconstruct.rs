@@ -91,3 +91,12 @@ fn what_is_damaged_is_named_and_mended_beside_the_server() {
     }
     assert_eq!(numbers(&mut server.login("bob")), 4);
 }
+
+#[test]
+fn a_user_without_mail_is_named_as_such() {
+    let server = Server::start(Options::default());
+    let refused = call(&server, &["reconstruct", "nobody-here"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("user nobody-here has no mail here"));
+    assert!(refused.stdout.is_empty());
+}

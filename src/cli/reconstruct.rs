@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use super::base::Place;
@@ -12,7 +12,7 @@ use super::logging::printable;
 use super::mail;
 use crate::config::Config;
 use crate::store::check::{Checked, check, repair};
-use crate::store::{UserDir, UserName};
+use crate::store::{UserDir, UserName, has_mail};
 
 /// Checks the mail of users, and mends what is damaged, while the server runs.
 ///
@@ -45,6 +45,9 @@ pub fn run(place: &Place, arguments: &Arguments, out: &mut impl Write) -> Result
         mail::everybody(&base, &partition)?
     } else {
         let named = |name: &UserName| UserDir { path: PathBuf::new(), name: Some(name.clone()) };
+        for name in wanted.users() {
+            ensure!(has_mail(&partition, name), "user {name} has no mail here");
+        }
         wanted.users().into_iter().map(named).collect()
     };
     let mut job = Job::new(arguments, partition, grace, users.len());

@@ -79,5 +79,5 @@ pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, canonical_inbox, is_bene
 pub use uid_set::UidSet;
 pub use upload::{NewMessage, Upload};
 pub use user::User;
-pub use users::{UserDir, user_dirs};
+pub use users::{UserDir, has_mail, user_dirs};
 pub use view::{Access, Changes, Expunges, Selected};

@@ -33,6 +33,11 @@ pub fn user_dirs(partition: &Path, known: &[UserName]) -> Result<Vec<UserDir>> {
     Ok(found)
 }
 
+/// Whether a user has a store in a partition.
+pub fn has_mail(partition: &Path, user: &UserName) -> bool {
+    user_dir(partition, user).join("log").is_dir()
+}
+
 /// Calls `each` for all user directories of a partition, in the order of their paths; not all are in memory at once.
 ///
 /// # Errors
