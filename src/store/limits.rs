@@ -54,6 +54,10 @@ pub const MAX_TRANSFER: u32 = 1 << 19;
 /// Bytes of log records behind the last snapshot that make a new one worth writing; message bytes do not count.
 pub const SNAPSHOT_AFTER: u64 = 256 * 1024;
 
+/// The most zero bytes that a writer puts behind the log for those to come. More would not save much: one write in a
+/// few dozen pays for the others.
+pub const MAX_RESERVE: usize = 256 * 1024;
+
 /// Metas that a worker keeps in memory, and the longest of them and of the headers beside them, in bytes: at most 16 MiB,
 /// usually a fifth of that.
 pub const HOT_METAS: usize = 2048;

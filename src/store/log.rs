@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::disk::{Disk, Open};
 use super::error::{Error, Result};
 use super::files::{LogFiles, segment_path};
+use super::limits::MAX_RESERVE;
 use super::message::LogPos;
 use super::notes::Notes;
 use super::pack::Unit;
@@ -25,9 +26,7 @@ const OPEN_SEALED: usize = 4;
 /// How often a reader looks for a pack that was there a moment ago.
 const PACK_LOOKS: usize = 8;
 
-/// The most zero bytes that a writer puts behind the log for those to come. More would not save much: one write in a
-/// few dozen pays for the others.
-const MAX_RESERVE: usize = 256 * 1024;
+/// What a reserve is written from.
 static ZEROS: [u8; MAX_RESERVE + PAGE as usize] = [0; MAX_RESERVE + PAGE as usize];
 
 /// What a file grows by.
