@@ -176,6 +176,14 @@ pub trait Session: Send {
     /// Takes note of an event. Input in `io` may be consumed as in `step`.
     fn event(&mut self, event: Event, io: &mut Io<'_>) -> Step;
 
+    /// Makes true what the output says: called with all of it, and always before it is sent. So a batch of pipelined
+    /// commands costs one sync of the disk. May block. What cannot be made true is taken out of the output again;
+    /// `false` then: the connection is closed once the rest is sent.
+    fn settle(&mut self, output: &mut Vec<u8>) -> bool {
+        let _ = output;
+        true
+    }
+
     /// Whether the login time limit still applies.
     fn is_authenticated(&self) -> bool;
 

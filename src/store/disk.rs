@@ -83,6 +83,23 @@ pub(super) struct Local;
 
 impl Disk for Local {}
 
+/// A disk that counts how often files are synced, and refuses to when it is told.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Counting {
+    pub syncs: std::sync::atomic::AtomicUsize,
+    pub fails: std::sync::atomic::AtomicBool,
+}
+
+#[cfg(test)]
+impl Disk for Counting {
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.syncs.fetch_add(1, SeqCst);
+        if self.fails.load(SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { file.sync_data() }
+    }
+}
+
 /// Opens a file of the store for reading; symbolic links are refused.
 pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
     private().open(path)

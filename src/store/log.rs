@@ -41,6 +41,8 @@ pub(super) struct Log {
     segment: u32,
     /// The active segment has at least so many bytes, or had until somebody cut it.
     len: u64,
+    /// The size of the reserve that this process made last.
+    last_reserve: u64,
     sealed: Mutex<Vec<Arc<Unit>>>,
 }
 
@@ -63,6 +65,7 @@ impl Log {
             active: Arc::new(active),
             segment,
             len: 0,
+            last_reserve: 0,
             sealed: Mutex::default(),
         }))
     }
@@ -145,16 +148,19 @@ impl Log {
     }
 
     /// Puts zero bytes behind `end`, the end of the log, when there are none. A write into them changes neither the
-    /// file's length nor its blocks, so that its sync is one write of a few pages, and nothing about the file.
+    /// file's length nor its blocks, so that its sync is one write of a few pages, and nothing about the file. A log that
+    /// this process goes on writing to gets twice as many each time; one that sleeps keeps a quarter of its length.
     ///
     /// They are a convenience: where the disk refuses them, the log grows without.
     fn reserve(&mut self, end: u64) {
         self.len = self.size().unwrap_or(end);
         if self.len <= end {
-            let goal = (end + (end / 4).min(MAX_RESERVE as u64)).next_multiple_of(PAGE);
+            let wanted = (end / 4).max(2 * self.last_reserve).min(MAX_RESERVE as u64);
+            let goal = (end + wanted).next_multiple_of(PAGE);
             let zeros = ZEROS.get(..(goal - end) as usize).unwrap_or_default();
             if self.disk.write_at(&self.active, zeros, end).is_ok() {
                 self.len = goal;
+                self.last_reserve = goal - end;
             }
         }
     }

@@ -104,7 +104,7 @@ impl Selected {
     }
 
     /// EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3): takes the `\Deleted` messages of the view, or those of `only`, out of
-    /// the mailbox; `sync` tells the client. Answers when that is on stable storage.
+    /// the mailbox; `sync` tells the client. That is on stable storage after [`User::settle`].
     ///
     /// # Errors
     /// [`Refusal::ReadOnly`], [`Refusal::NonExistent`].
@@ -121,7 +121,7 @@ impl Selected {
         if !gone.is_empty() {
             self.user.changed(id, *modseq);
         }
-        self.user.wait_durable(&written)?;
+        self.user.settle_for_listener(&written)?;
         if !gone.is_empty() {
             self.user.tell(id, Some(*modseq), What::Expunged(gone));
         }

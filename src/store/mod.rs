@@ -62,6 +62,8 @@ mod wire;
 
 pub use change::{Change, Counters, FlagStep, INBOX, What};
 pub use compact::Compacted;
+#[cfg(test)]
+pub(crate) use disk::Counting;
 pub use epoch::{begin_epoch, close_epoch};
 pub use error::{Error, Refusal, Result};
 pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};

@@ -83,6 +83,12 @@ impl Options {
             clock: unix_now,
         }
     }
+
+    /// The same on another disk.
+    #[cfg(test)]
+    pub(crate) fn on(self, disk: Arc<super::disk::Counting>) -> Self {
+        Options { disk, ..self }
+    }
 }
 
 /// The message store, as one process uses it. Open it after `fork`.

@@ -47,7 +47,7 @@ struct Arrival {
 
 impl User {
     /// APPEND (RFC 9051 §6.3.12): all messages or none (RFC 3502). When `view` has the same mailbox open, its session
-    /// takes their `\Recent`. Answers when they are on stable storage.
+    /// takes their `\Recent`. They are on stable storage after [`settle`](Self::settle).
     ///
     /// # Errors
     /// [`Refusal::NonExistent`], [`Refusal::TooManyKeywords`], [`Refusal::TooManyMessages`],
@@ -71,7 +71,7 @@ impl User {
             view.take_recent(from, &arrival.appended.uids);
         }
         self.changed(arrival.mailbox, arrival.modseq);
-        self.wait_durable(&written)?;
+        self.settle_for_listener(&written)?;
         self.tell(arrival.mailbox, Some(arrival.modseq), What::Arrived(&arrival.appended.uids));
         Ok(written.value.appended)
     }
@@ -228,8 +228,8 @@ fn copy_of<'a>(message: &Message, uid: Uid, save_date: i64, source: &'a Mailbox)
 }
 
 impl Selected {
-    /// COPY (RFC 9051 §6.4.7). Messages that are expunged meanwhile are left out. Answers when the copies are on
-    /// stable storage.
+    /// COPY (RFC 9051 §6.4.7). Messages that are expunged meanwhile are left out. The copies are on stable storage after
+    /// [`User::settle`].
     ///
     /// # Errors
     /// [`Refusal::NonExistent`] for the target, [`Refusal::TooManyMessages`], [`Refusal::TooManyKeywords`],
@@ -259,7 +259,7 @@ impl Selected {
         if moves {
             user.changed(source, *source_modseq);
         }
-        user.wait_durable(&written)?;
+        user.settle_for_listener(&written)?;
         user.tell(arrival.mailbox, Some(arrival.modseq), What::Arrived(&arrival.appended.uids));
         if moves {
             user.tell(source, Some(*source_modseq), What::Expunged(taken));

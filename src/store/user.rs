@@ -321,6 +321,25 @@ impl User {
         self.wait(file, *end)
     }
 
+    /// Waits until all that was written up to now is on stable storage: before a client hears OK for it. One sync
+    /// serves everything that waits for it, from whatever session.
+    ///
+    /// # Errors
+    /// When the disk fails. What was written since the last success may be lost with the next loss of power.
+    pub fn settle(&self) -> Result<()> {
+        self.sync_all()
+    }
+
+    /// As [`settle`](Self::settle), soon, with nobody waiting for it.
+    pub fn settle_soon(self: &Arc<Self>) {
+        self.shared.defer_sync(self);
+    }
+
+    /// Whoever follows changes hears of those that are on stable storage.
+    pub(super) fn settle_for_listener<T>(&self, written: &Written<T>) -> Result<()> {
+        if self.is_heard() { self.wait_durable(written) } else { Ok(()) }
+    }
+
     fn wait(&self, file: &File, end: LogPos) -> Result<()> {
         let was_suspect = self.sync.suspect_from();
         let result = self.sync.wait(file, end);

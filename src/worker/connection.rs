@@ -384,6 +384,9 @@ impl Connection {
 
     /// Sends the thread's output; keeps what the socket does not take. `true` when all is sent.
     fn send(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<bool> {
+        if !self.session.settle(&mut scratch.output) {
+            self.phase = Phase::Closing;
+        }
         let bytes = self.transport.seal(scratch)?;
         let (count, mut unsent) = (bytes.len(), Vec::new());
         let sent = if count > 0 { write_all_possible(self.transport.stream(), bytes)? } else { 0 };

@@ -103,9 +103,8 @@ impl ImapSession {
             }
             Frame::Literal(literal) => self.next_message(append, literal, io),
             Frame::Command(line) => {
-                let started = self.finish_append(*append, &line);
-                let (tag, started) = started;
-                self.begin(&tag, started, io)
+                let (tag, started) = self.finish_append(*append, &line);
+                self.begin(&tag, started, io.output.len(), io)
             }
             Frame::Error { error, .. } => self.fail(io.output, &append.tag, Failure::bad(error.to_string())),
             Frame::Broken => Some(self.give_up(io)),
@@ -155,7 +154,7 @@ impl ImapSession {
         write::number(&mut code, u64::from(appended.uid_validity));
         code.push(b' ');
         write_uids(&mut code, &appended.uids);
-        Ok(Started::done(Sync::Report, Completion::bytes(code, "APPEND completed")))
+        Ok(Started::Written { sync: Sync::Report, done: Completion::bytes(code, "APPEND completed") })
     }
 }
 

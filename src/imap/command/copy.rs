@@ -22,7 +22,7 @@ impl ImapSession {
         if copied.source.is_empty() {
             return nothing_done(uids.is_empty(), text);
         }
-        Ok(Started::done(Sync::Report, Completion::bytes(copyuid(&copied), text)))
+        Ok(Started::Written { sync: Sync::Report, done: Completion::bytes(copyuid(&copied), text) })
     }
 
     /// COPYUID comes before the expunges, which come before the tagged reply.
@@ -45,7 +45,7 @@ impl ImapSession {
         io.output.extend_from_slice(&copyuid(&copied));
         io.output.extend_from_slice(b"] moved\r\n");
         let detail = if qresync { Detail::HighestModSeq } else { Detail::None };
-        Ok(Started::done(Sync::Report, Completion { detail, text }))
+        Ok(Started::Written { sync: Sync::Report, done: Completion { detail, text } })
     }
 }
 

@@ -12,6 +12,6 @@ impl ImapSession {
         let expunged = view.writable()?.expunge(only.as_ref())?;
         let detail = if qresync && expunged.count > 0 { Detail::HighestModSeq } else { Detail::None };
         let text = if only.is_some() { "UID EXPUNGE completed" } else { "EXPUNGE completed" };
-        Ok(Started::done(Sync::Report, Completion { detail, text }))
+        Ok(Started::written(expunged.count > 0, Sync::Report, Completion { detail, text }))
     }
 }

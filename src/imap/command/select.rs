@@ -48,15 +48,16 @@ impl ImapSession {
     pub(in crate::imap) fn close_mailbox(&mut self) -> Result<Started, Failure> {
         let enabled = self.enabled;
         let view = self.view()?;
-        let mut detail = Detail::None;
+        let (mut detail, mut has_changed) = (Detail::None, false);
         if !view.is_read_only() {
             let expunged = view.selected.expunge(None)?;
-            if enabled.qresync && expunged.count > 0 {
+            has_changed = expunged.count > 0;
+            if enabled.qresync && has_changed {
                 detail = Detail::Bytes(format!("HIGHESTMODSEQ {}", expunged.known).into_bytes());
             }
         }
         self.view = None;
-        Ok(Started::done(Sync::No, Completion { detail, text: "CLOSE completed" }))
+        Ok(Started::written(has_changed, Sync::No, Completion { detail, text: "CLOSE completed" }))
     }
 
     pub(in crate::imap) fn unselect(&mut self) -> Result<Started, Failure> {

@@ -126,14 +126,18 @@ impl ImapSession {
     fn dispatch(&mut self, command: Command<'_>, io: &mut Io<'_>) -> Option<Step> {
         let tag = command.tag.as_str().as_bytes();
         let expunges = matches!(command.body, CommandBody::Expunge { .. } | CommandBody::Move { .. });
+        let said = io.output.len();
         let mut started = self.start(tag, command.body, io);
-        if let Ok(Started::Run { sync: sync @ Sync::Report, .. }) = &mut started
+        if let Ok(
+            Started::Run { sync: sync @ Sync::Report, .. }
+            | Started::Written { sync: sync @ Sync::Report, .. },
+        ) = &mut started
             && !expunges
             && uses_numbers(io.input())
         {
             *sync = Sync::Defer;
         }
-        self.begin(tag, started, io)
+        self.begin(tag, started, said, io)
     }
 
     fn start(&mut self, tag: &[u8], command: CommandBody<'_>, io: &mut Io<'_>) -> Result<Started, Failure> {

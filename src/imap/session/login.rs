@@ -66,7 +66,7 @@ impl ImapSession {
             Line::Whole(line) => self.sasl_response(&tag, &line),
             Line::Nonsense => Err(Failure::bad("SASL response is too long")),
         };
-        self.begin(&tag, started, io)
+        self.begin(&tag, started, io.output.len(), io)
     }
 
     fn sasl_response(&mut self, tag: &[u8], line: &[u8]) -> Result<Started, Failure> {

@@ -61,6 +61,8 @@ pub(super) struct ImapSession {
     presence: Option<Box<dyn Send>>,
     pub(in crate::imap) selects: u32,
     reason: &'static str,
+    /// Where in the output the first answer stands that is true only when the user's log is synced.
+    promised: Option<usize>,
 }
 
 /// What the next bytes mean.
@@ -96,6 +98,7 @@ impl ImapSession {
             presence: None,
             selects: 0,
             reason: "disconnect",
+            promised: None,
         }
     }
 
@@ -190,6 +193,19 @@ impl Session for ImapSession {
         step.unwrap_or_else(|| self.step(io))
     }
 
+    fn settle(&mut self, output: &mut Vec<u8>) -> bool {
+        let Some(said) = self.promised.take() else { return true };
+        let Some(Err(error)) = self.user.as_ref().map(|user| user.settle()) else { return true };
+        self.log_error(&error);
+        output.truncate(said);
+        reply::bye(
+            output,
+            "[UNAVAILABLE] the server's disk fails: the commands without an answer may be lost",
+        );
+        self.close("storeerror");
+        false
+    }
+
     fn is_authenticated(&self) -> bool {
         self.is_logged_in()
     }
@@ -200,6 +216,15 @@ impl Session for ImapSession {
             login_time: self.login_time,
             mailboxes_selected: self.selects,
             reason: self.reason,
+        }
+    }
+}
+
+impl Drop for ImapSession {
+    /// What the client could not be told any more becomes durable all the same.
+    fn drop(&mut self) {
+        if let (Some(_), Some(user)) = (self.promised, &self.user) {
+            user.settle_soon();
         }
     }
 }

@@ -136,7 +136,7 @@ impl ImapSession {
         None
     }
 
-    fn log_error(&self, error: &store::Error) {
+    pub(super) fn log_error(&self, error: &store::Error) {
         let user = self.user.as_ref().map_or("", |user| user.name().as_str());
         log::error!(user = user; "{error}");
     }

@@ -35,6 +35,8 @@ pub(in crate::imap) enum Sync {
 pub(in crate::imap) enum Started {
     /// The rest of the command.
     Run { work: Work, sync: Sync, done: Completion },
+    /// A change was written; its OK may be sent when that is on stable storage.
+    Written { sync: Sync, done: Completion },
     /// The command has changed the session's mode itself.
     Taken(Option<Step>),
     /// Tell what is new, then idle.
@@ -45,6 +47,11 @@ impl Started {
     /// A command that is done but for the news and the tagged reply.
     pub(in crate::imap) fn done(sync: Sync, done: Completion) -> Self {
         Started::Run { work: Work::None, sync, done }
+    }
+
+    /// A command that has changed something, or found nothing to change.
+    pub(in crate::imap) fn written(has_changed: bool, sync: Sync, done: Completion) -> Self {
+        if has_changed { Started::Written { sync, done } } else { Started::done(sync, done) }
     }
 }
 
@@ -92,14 +99,19 @@ impl Running {
 }
 
 impl ImapSession {
-    /// Goes on with a command after its first call.
+    /// Goes on with a command after its first call, before which `said` bytes stood in the output.
     pub(in crate::imap) fn begin(
         &mut self,
         tag: &[u8],
         started: Result<Started, Failure>,
+        said: usize,
         io: &mut Io<'_>,
     ) -> Option<Step> {
         match started {
+            Ok(Started::Written { sync, done }) => {
+                self.promised.get_or_insert(said);
+                self.begin(tag, Ok(Started::done(sync, done)), said, io)
+            }
             Ok(Started::Run { work, sync, done }) => {
                 let tag = OwnedTag::from_slice(tag);
                 let report = Report::default();

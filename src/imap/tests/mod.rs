@@ -3,6 +3,7 @@
 
 mod access;
 mod append;
+mod durable;
 mod fetch;
 mod flow;
 mod hostile;
@@ -64,7 +65,12 @@ impl Server {
 
     fn with(set: impl FnOnce(&mut Settings)) -> Server {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(Options::new(dir.path()), Arc::new(Deaf)).unwrap());
+        let options = Options::new(dir.path());
+        Server::on(dir, options, set)
+    }
+
+    fn on(dir: tempfile::TempDir, options: Options, set: impl FnOnce(&mut Settings)) -> Server {
+        let store = Arc::new(Store::open(options, Arc::new(Deaf)).unwrap());
         let watches = Watches::default();
         let mut settings = Settings {
             banner: "%h IMAP4 service (%P %V)".into(),
@@ -88,8 +94,15 @@ impl Server {
         let address = "192.0.2.1:4000".parse().unwrap();
         let peer = Peer { remote: address, local: address };
         let session = self.imap.session(Token { slot: 0, generation: 0 }, peer);
-        let mut client =
-            Client { session, security, unread: Vec::new(), said: Vec::new(), is_closed: false, waits: 0 };
+        let mut client = Client {
+            session,
+            security,
+            unread: vec![],
+            output: vec![],
+            said: vec![],
+            is_closed: false,
+            waits: 0,
+        };
         client.call(|session, io| session.open(io));
         client
     }
@@ -116,6 +129,8 @@ struct Client {
     security: Security,
     /// What the session has left in its input.
     unread: Vec<u8>,
+    /// What has not been sent yet.
+    output: Vec<u8>,
     said: Vec<u8>,
     is_closed: bool,
     /// How often the session was suspended by Flush or Yield.
@@ -127,13 +142,15 @@ impl Client {
         let mut step = self.one_call(call);
         loop {
             step = match step {
-                Step::Read => return,
+                Step::Read => return self.send_output(),
                 Step::Close => {
+                    self.send_output();
                     self.is_closed = true;
                     return;
                 }
                 Step::Flush | Step::Yield => {
                     self.waits += 1;
+                    self.send_output();
                     self.one_call(|session, io| session.step(io))
                 }
                 Step::Authenticate(request) => {
@@ -150,13 +167,16 @@ impl Client {
     }
 
     fn one_call(&mut self, call: impl FnOnce(&mut dyn Session, &mut Io<'_>) -> Step) -> Step {
-        let mut output = Vec::new();
-        let mut io = Io::new(&self.unread, &mut output, Instant::now()).over(self.security);
+        let mut io = Io::new(&self.unread, &mut self.output, Instant::now()).over(self.security);
         let step = call(&mut *self.session, &mut io);
         let consumed = io.consumed();
         self.unread.drain(..consumed);
-        self.said.extend(output);
         step
+    }
+
+    fn send_output(&mut self) {
+        self.is_closed |= !self.session.settle(&mut self.output);
+        self.said.append(&mut self.output);
     }
 
     fn send(&mut self, bytes: &[u8]) {

@@ -50,7 +50,9 @@ fn boot_after(image: &Image, mut whim: Whim) -> Vec<String> {
 }
 
 fn try_append(user: &Arc<User>, n: usize) -> Result<Appended> {
-    user.append("INBOX", vec![message(user, &body(n), FlagList::default())], None)
+    let appended = user.append("INBOX", vec![message(user, &body(n), FlagList::default())], None)?;
+    user.settle()?;
+    Ok(appended)
 }
 
 fn code_of(error: &Error) -> Option<i32> {

@@ -281,7 +281,7 @@ impl Living<'_> {
         let messages = (0..count).map(|_| self.a_message(user)).collect();
         let appended = user.append(mailbox, messages, None).unwrap();
         assert_eq!(appended.uids.len() as usize, count);
-        (format!("APPEND {mailbox} {count}"), true)
+        (format!("APPEND {mailbox} {count}"), self.may_settle(user))
     }
 
     fn transfer(&mut self, user: &Arc<User>, mailbox: &str, moves: bool) -> (String, bool) {
@@ -289,7 +289,17 @@ impl Living<'_> {
         let mut view = select_quietly(user, mailbox);
         let uids = self.some_uids(&view);
         if moves { view.move_to(&uids, &target) } else { view.copy(&uids, &target) }.unwrap();
-        (format!("{} {mailbox} {uids:?} {target}", if moves { "MOVE" } else { "COPY" }), !uids.is_empty())
+        let name = if moves { "MOVE" } else { "COPY" };
+        (format!("{name} {mailbox} {uids:?} {target}"), !uids.is_empty() && self.may_settle(user))
+    }
+
+    /// Mostly a session answers at once; sometimes its next command has come already, and one sync will do for both.
+    fn may_settle(&mut self, user: &User) -> bool {
+        let settles = !self.whim.chance(4);
+        if settles {
+            user.settle().unwrap();
+        }
+        settles
     }
 
     fn store(&mut self, user: &Arc<User>, mailbox: &str) -> (String, bool) {
@@ -303,7 +313,7 @@ impl Living<'_> {
 
     fn expunge(&mut self, user: &Arc<User>, mailbox: &str) -> (String, bool) {
         let gone = select_quietly(user, mailbox).expunge(None).unwrap().count;
-        (format!("EXPUNGE {mailbox}"), gone > 0)
+        (format!("EXPUNGE {mailbox}"), gone > 0 && self.may_settle(user))
     }
 
     fn create(&mut self, user: &Arc<User>) -> (String, bool) {
