@@ -1,6 +1,8 @@
 //! Names and numbers of the store, each a type of its own.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 
 use thiserror::Error;
@@ -103,8 +105,35 @@ impl fmt::Display for ModSeq {
 }
 
 /// A mailbox's identity (RFC 8474 MAILBOXID): random, never reused, survives RENAME.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MailboxId(pub u128);
+
+impl Hash for MailboxId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0 as u64);
+    }
+}
+
+/// Something for each mailbox. Every command looks into one of these several times.
+pub(super) type MailboxMap<T> = HashMap<MailboxId, T, BuildHasherDefault<IdHasher>>;
+
+/// Leaves what is random already as it is; nobody but the server chooses the identity of a mailbox.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl fmt::Display for MailboxId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

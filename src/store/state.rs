@@ -7,7 +7,7 @@ use super::archive::Archive;
 use super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP, EPOCH_UID_VALIDITY_JUMP};
 use super::mailbox::Mailbox;
 use super::message::LogPos;
-use super::names::MailboxId;
+use super::names::{MailboxId, MailboxMap};
 use super::payload::{Append, Expunge, FlagsChange, Floor, MailboxCreate, MailboxDelete, MailboxRename};
 use super::record::Kind;
 use super::tree::{SpecialUses, Tree, TreeEntry};
@@ -20,7 +20,7 @@ pub(super) struct State {
     pub position: LogPos,
     pub epoch: u64,
     pub last_uid_validity: u32,
-    pub mailboxes: HashMap<MailboxId, Mailbox>,
+    pub mailboxes: MailboxMap<Mailbox>,
     pub subscriptions: BTreeSet<String>,
     by_name: HashMap<String, MailboxId>,
     tree: Option<Arc<Tree>>,
@@ -42,7 +42,7 @@ impl State {
             position,
             epoch: 0,
             last_uid_validity: 0,
-            mailboxes: HashMap::new(),
+            mailboxes: MailboxMap::default(),
             subscriptions: BTreeSet::new(),
             by_name: HashMap::new(),
             tree: None,
