@@ -86,15 +86,29 @@ pub fn hash_password(password: &[u8]) -> Result<String, HashError> {
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     let argon2 = Argon2::default();
     argon2.hash_password_into(password, &salt, &mut output).map_err(|_| HashError::TooCostly)?;
-    let params = argon2.params();
-    Ok(format!(
+    Ok(stored(argon2.params(), &salt, &output))
+}
+
+/// A hash that takes as long to verify against as a new one, and that no password is known for: its bytes are random.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub(super) fn nobodys_hash() -> Result<String, HashError> {
+    let mut bytes = [0; SALT + Params::DEFAULT_OUTPUT_LEN];
+    getrandom::fill(&mut bytes).map_err(|_| HashError::NoRandomness)?;
+    let (salt, output) = bytes.split_at(SALT);
+    Ok(stored(Argon2::default().params(), salt, output))
+}
+
+fn stored(params: &Params, salt: &[u8], output: &[u8]) -> String {
+    format!(
         "{{ARGON2ID}}$argon2id$v=19$m={},t={},p={}${}${}",
         params.m_cost(),
         params.t_cost(),
         params.p_cost(),
         STANDARD_NO_PAD.encode(salt),
         STANDARD_NO_PAD.encode(output)
-    ))
+    )
 }
 
 impl StoredHash {

@@ -116,3 +116,12 @@ fn damaged_hashes_are_refused_without_a_panic() {
         }
     }
 }
+
+#[test]
+fn nobodys_hash_costs_as_much_as_a_new_one_and_fits_no_password() {
+    let (nobodys, new) = (nobodys_hash().unwrap(), hash_password(PASSWORD).unwrap());
+    let costs = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!((nobodys.len(), costs(&nobodys)), (new.len(), costs(&new)));
+    assert!(!StoredHash::parse(&nobodys).unwrap().verify(PASSWORD));
+    assert_ne!(nobodys, nobodys_hash().unwrap());
+}

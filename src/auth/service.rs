@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -24,6 +24,7 @@ use super::desk::{Asker, Desk, Job, Outbox, Verdict};
 use super::limits::{MAX_AUTH_FRAME, MAX_PEERS, MAX_UNSENT};
 use super::wire::{self, WireError};
 use crate::config::Settings;
+use crate::sys;
 
 const LISTENER: Token = Token(0);
 const VERDICTS: Token = Token(1);
@@ -39,6 +40,9 @@ const INPUT_SIZE: usize = READ_SIZE + 4 + MAX_AUTH_FRAME;
 
 /// Stack of a hashing thread, in bytes; the memory of argon2 is on the heap.
 const HASHER_STACK: usize = 256 * 1024;
+
+/// After so long without a job a hashing thread gives back the memory that it has used.
+const HASHER_REST: Duration = Duration::from_secs(1);
 
 /// What the auth process works with.
 #[derive(Clone, Debug)]
@@ -315,7 +319,7 @@ fn hashers(waker: &Arc<Waker>) -> io::Result<(Sender<Job>, Receiver<Verdict>)> {
     for index in 0..count {
         let (job_queue, verdicts, waker) = (job_queue.clone(), verdicts.clone(), Arc::clone(waker));
         let hash = move || {
-            for job in job_queue {
+            while let Some(job) = next_job(&job_queue) {
                 let delivered = verdicts.send(job.run()).is_ok() && waker.wake().is_ok();
                 if !delivered {
                     return;
@@ -325,6 +329,17 @@ fn hashers(waker: &Arc<Waker>) -> io::Result<(Sender<Job>, Receiver<Verdict>)> {
         thread::Builder::new().name(format!("hash-{index}")).stack_size(HASHER_STACK).spawn(hash)?;
     }
     Ok((jobs, verdict_queue))
+}
+
+/// Waits for a job. A hash takes 19 MiB, as a rule: a thread that has nothing to do for a while gives them back.
+fn next_job(queue: &Receiver<Job>) -> Option<Job> {
+    match queue.recv_timeout(HASHER_REST) {
+        Err(RecvTimeoutError::Timeout) => {
+            sys::give_back_memory();
+            queue.recv().ok()
+        }
+        job => job.ok(),
+    }
 }
 
 #[cfg(test)]
