@@ -5,8 +5,10 @@
 //! does no harm. The owner
 //!
 //! * calls `ensure_connected` before it submits and on its slow tick; when [`Connection::epoch`] has changed, the
-//!   descriptor is a new one and has to be registered (readable and writable, edge-triggered is enough);
-//! * calls `flush` after it submitted, and `flush` and `on_readable` on every event of the descriptor;
+//!   descriptor is a new one and has to be registered: edge-triggered is enough, for writing only while there is something
+//!   [unsent](Connection::has_unsent), since every question that the auth process takes makes room to write;
+//! * calls `flush` after it submitted, and `flush` and `on_readable` on every event of the descriptor, the latter once
+//!   more when the other end has closed it;
 //! * calls `expire` on its slow tick.
 
 use std::collections::{HashMap, VecDeque};
@@ -133,7 +135,12 @@ impl Connection {
         }
     }
 
-    /// Reads the answers that have come, until the socket has no more.
+    /// Whether the socket has not taken all yet.
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Reads the answers that have come. A read that does not fill the buffer has drained the socket (epoll(7)).
     pub fn on_readable(&mut self, replies: &mut Vec<(u64, Reply)>) {
         let mut buffer = [0; READ_SIZE];
         while let Some(stream) = &mut self.stream {
@@ -144,6 +151,9 @@ impl Connection {
                     if let Err(error) = self.take_replies(replies) {
                         log::error!(error:% = error; "auth socket: the answer cannot be read, reconnecting");
                         self.disconnect();
+                    }
+                    if count < READ_SIZE {
+                        return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

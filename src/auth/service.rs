@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -83,6 +83,10 @@ struct Peer {
     /// Never grows beyond its first capacity: passwords would be left behind.
     input: Zeroizing<Vec<u8>>,
     output: Vec<u8>,
+    /// The other end has closed the connection; what it has sent before is still to be read.
+    is_closed: bool,
+    /// Not all output was taken: the connection is watched for writing too.
+    is_full: bool,
 }
 
 impl Service {
@@ -131,7 +135,11 @@ impl Service {
                     STOP => return Ok(()),
                     LISTENER => self.accept(),
                     VERDICTS => self.judge(now),
-                    Token(peer) => self.want_turn(peer),
+                    Token(peer) => {
+                        let is_closed = event.is_read_closed() || event.is_error();
+                        self.peers.get_mut(&peer).into_iter().for_each(|peer| peer.is_closed |= is_closed);
+                        self.want_turn(peer);
+                    }
                 }
             }
             for peer in std::mem::take(&mut self.unread) {
@@ -184,15 +192,20 @@ impl Service {
             return;
         }
         let token = self.next_peer;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(token), interest) {
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(token), Interest::READABLE) {
             log::error!(error:% = error; "auth socket: cannot watch a connection");
             return;
         }
         self.next_peer += 1;
         self.peers.insert(
             token,
-            Peer { stream, input: Zeroizing::new(Vec::with_capacity(INPUT_SIZE)), output: Vec::new() },
+            Peer {
+                stream,
+                input: Zeroizing::new(Vec::with_capacity(INPUT_SIZE)),
+                output: Vec::new(),
+                is_closed: false,
+                is_full: false,
+            },
         );
     }
 
@@ -209,7 +222,8 @@ impl Service {
         let desk = &mut self.desk;
         let out = &mut self.out;
         let result = peer.read(|id, request| desk.ask(Asker { peer: token, id }, request, now, out));
-        match result.and_then(|has_more| peer.flush().map(|()| has_more)) {
+        let registry = self.poll.registry();
+        match result.and_then(|has_more| peer.flush(registry, token).map(|()| has_more)) {
             Ok(true) => self.want_turn(token),
             Ok(false) => {}
             Err(error) => self.drop_peer(token, &error),
@@ -232,7 +246,8 @@ impl Service {
             wire::encode_reply(asker.id, &reply, &mut peer.output);
         }
         for token in touched {
-            if let Some(Err(error)) = self.peers.get_mut(&token).map(Peer::flush) {
+            let registry = self.poll.registry();
+            if let Some(Err(error)) = self.peers.get_mut(&token).map(|peer| peer.flush(registry, token)) {
                 self.drop_peer(token, &error);
             }
         }
@@ -247,7 +262,8 @@ impl Service {
 }
 
 impl Peer {
-    /// Reads once and hands on every question that is complete. Says whether there may be more to read.
+    /// Reads once and hands on every question that is complete. Says whether there may be more to read: a read that does
+    /// not fill the buffer has drained the socket (epoll(7)), except that its end may stand behind.
     fn read(&mut self, ask: impl FnMut(u64, super::Request)) -> io::Result<bool> {
         let mut buffer = Zeroizing::new([0; READ_SIZE]);
         let count = match self.stream.read(buffer.as_mut_slice()) {
@@ -260,10 +276,12 @@ impl Peer {
         self.input.extend_from_slice(&buffer[..count]);
         take_questions(&mut self.input, ask)
             .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        Ok(true)
+        Ok(count == READ_SIZE || self.is_closed)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what the socket takes, and has it watched for writing only while that is not all: otherwise every answer
+    /// that a worker reads would wake this process.
+    fn flush(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(count) => drop(self.output.drain(..count)),
@@ -274,6 +292,12 @@ impl Peer {
         }
         if self.output.len() > MAX_UNSENT {
             return Err(io::Error::other("too many answers were not read"));
+        }
+        let is_full = !self.output.is_empty();
+        if is_full != self.is_full {
+            self.is_full = is_full;
+            let interest = if is_full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            registry.reregister(&mut self.stream, Token(token), interest)?;
         }
         Ok(())
     }

@@ -12,11 +12,15 @@ pub trait AuthLink: Send {
     fn ensure_connected(&mut self, now: Instant) -> io::Result<()>;
     /// What the poller watches; `None` while there is no connection.
     fn as_raw_fd(&self) -> Option<RawFd>;
+    /// Differs from one connection to the next.
+    fn epoch(&self) -> u64;
+    /// Whether the socket has not taken all yet.
+    fn has_unsent(&self) -> bool;
     /// Queues a request.
     fn submit(&mut self, id: u64, request: &Request, now: Instant);
     /// Sends what the socket takes.
     fn flush(&mut self);
-    /// Reads until the socket is empty.
+    /// Reads what has come. Called once more when the other end has closed the connection.
     fn on_readable(&mut self, replies: &mut Vec<(u64, Reply)>);
     /// Answers for the auth process what has waited too long.
     fn expire(&mut self, now: Instant, replies: &mut Vec<(u64, Reply)>);
@@ -29,6 +33,14 @@ impl AuthLink for Connection {
 
     fn as_raw_fd(&self) -> Option<RawFd> {
         Connection::as_raw_fd(self)
+    }
+
+    fn epoch(&self) -> u64 {
+        Connection::epoch(self)
+    }
+
+    fn has_unsent(&self) -> bool {
+        Connection::has_unsent(self)
     }
 
     fn submit(&mut self, id: u64, request: &Request, now: Instant) {

@@ -5,7 +5,6 @@
 //! socket, and all answers to a batch of pipelined commands leave together.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -441,9 +440,7 @@ impl Connection {
 
     /// The client may be gone already; there is nothing else to do for it.
     fn hang_up(&mut self) {
-        let stream = self.transport.stream();
-        let _ = stream.shutdown(Shutdown::Write);
-        let _ = stream.read(&mut [0; 4096]);
+        let _ = self.transport.stream().read(&mut [0; 4096]);
     }
 
     /// The connection cannot go on. A client that speaks TLS wrongly, or none where it should, is told so.

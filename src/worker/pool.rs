@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -42,7 +41,7 @@ pub struct Pool {
     pub inbox: Inbox,
     pub roster: Roster,
     registry: Registry,
-    auth: Mutex<Box<dyn AuthLink>>,
+    auth: Mutex<Auth>,
     waiting_for_auth: AtomicUsize,
     answers: Mutex<HashMap<Token, Reply>>,
     hub: OnceLock<Arc<Hub>>,
@@ -55,6 +54,13 @@ pub struct Pool {
     ended: Condvar,
     ended_lock: Mutex<()>,
     ended_waiters: AtomicUsize,
+}
+
+/// The connection to the auth process, and how it is watched.
+struct Auth {
+    link: Box<dyn AuthLink>,
+    /// The connection that is watched, and whether for writing too.
+    watched: Option<(u64, bool)>,
 }
 
 /// What a pool is made of.
@@ -82,7 +88,7 @@ impl Pool {
             inbox: Inbox::new(waker),
             roster: Roster::new(parts.threads),
             registry,
-            auth: Mutex::new(parts.auth),
+            auth: Mutex::new(Auth { link: parts.auth, watched: None }),
             waiting_for_auth: AtomicUsize::new(0),
             answers: Mutex::default(),
             hub: OnceLock::new(),
@@ -99,13 +105,9 @@ impl Pool {
 
     /// Watches the hub's socket. Called once, before the first session.
     pub fn attach(&self, hub: Arc<Hub>) -> io::Result<()> {
-        self.watch_descriptor(hub.as_raw_fd(), NOTIFY)?;
+        self.registry.register(&mut SourceFd(&hub.as_raw_fd()), NOTIFY, Interest::READABLE)?;
         let _ = self.hub.set(hub);
         Ok(())
-    }
-
-    fn watch_descriptor(&self, fd: RawFd, event: Event) -> io::Result<()> {
-        self.registry.register(&mut SourceFd(&fd), event, Interest::READABLE | Interest::WRITABLE)
     }
 
     pub fn slot(&self, index: u32) -> Option<&Slot> {
@@ -317,44 +319,61 @@ impl Pool {
 
     fn ask(&self, token: Token, request: &Request, now: Instant) {
         let is_first = self.waiting_for_auth.fetch_add(1, SeqCst) == 0;
-        let mut link = hold(&self.auth);
-        self.connect_auth(link.as_mut(), now);
-        link.submit(number(token), request, now);
-        link.flush();
-        drop(link);
+        let mut auth = hold(&self.auth);
+        // A failure is not the session's: its request expires, and the client hears `UNAVAILABLE`.
+        let _ = auth.link.ensure_connected(now);
+        auth.link.submit(number(token), request, now);
+        self.flush_auth(&mut auth);
+        drop(auth);
         if is_first {
             // A sleeping poller does not know yet that requests can expire.
             self.inbox.wake();
         }
     }
 
-    /// A failure here is not the session's: its request expires, and the client hears `UNAVAILABLE`.
-    fn connect_auth(&self, link: &mut dyn AuthLink, now: Instant) {
-        let connected = link.ensure_connected(now);
-        if let (Ok(()), Some(fd)) = (connected, link.as_raw_fd()) {
-            // A descriptor that is watched already answers "exists"; a new one may have its number.
-            let _ = self.watch_descriptor(fd, AUTH);
+    /// Sends what the auth connection takes, and watches it: for writing only while it does not take all, since every
+    /// request that the auth process reads would otherwise wake the poller.
+    fn flush_auth(&self, auth: &mut Auth) {
+        auth.link.flush();
+        let Some(fd) = auth.link.as_raw_fd() else { return };
+        let wanted = (auth.link.epoch(), auth.link.has_unsent());
+        if auth.watched == Some(wanted) {
+            return;
+        }
+        let is_known = auth.watched.is_some_and(|(epoch, _)| epoch == wanted.0);
+        let interest = if wanted.1 { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let mut source = SourceFd(&fd);
+        let watched = match is_known {
+            true => self.registry.reregister(&mut source, AUTH, interest),
+            false => self.registry.register(&mut source, AUTH, interest),
+        };
+        match watched {
+            Ok(()) => auth.watched = Some(wanted),
+            Err(error) => log::error!(error:% = error; "cannot watch the connection to the auth process"),
         }
     }
 
-    /// The auth connection has something.
-    pub fn receive_answers(&self) {
+    /// The auth connection has something, or has room again; `is_closed` when its other end is gone.
+    pub fn receive_answers(&self, is_closed: bool) {
         let mut replies = Vec::new();
-        let mut link = hold(&self.auth);
-        link.on_readable(&mut replies);
-        link.flush();
-        drop(link);
+        let mut auth = hold(&self.auth);
+        auth.link.on_readable(&mut replies);
+        if is_closed {
+            auth.link.on_readable(&mut replies);
+        }
+        self.flush_auth(&mut auth);
+        drop(auth);
         self.deliver(replies);
     }
 
     /// Gives up on requests that have waited too long, and connects again if the connection is away.
     pub fn expire_auth(&self, now: Instant) {
         let mut replies = Vec::new();
-        let mut link = hold(&self.auth);
-        self.connect_auth(link.as_mut(), now);
-        link.flush();
-        link.expire(now, &mut replies);
-        drop(link);
+        let mut auth = hold(&self.auth);
+        let _ = auth.link.ensure_connected(now);
+        self.flush_auth(&mut auth);
+        auth.link.expire(now, &mut replies);
+        drop(auth);
         self.deliver(replies);
     }
 

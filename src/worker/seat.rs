@@ -63,7 +63,7 @@ impl Seat {
             match event.token() {
                 WAKER => {}
                 NOTIFY => pool.receive_notifications(),
-                AUTH => pool.receive_answers(),
+                AUTH => pool.receive_answers(event.is_read_closed()),
                 Interest(token) => {
                     let (slot, generation) = (token as u32, (token >> 32) as u32);
                     if pool.slot(slot).is_some_and(|slot| slot.state.notify(generation, flags_of(event))) {
