@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::limits::{ACCEPT_PAUSE, FULL_TICK, WARNING_PAUSE};
 use super::pool::Pool;
 use super::scoreboard::{Counter, Scoreboard};
+use super::scratch::Scratch;
 use super::{WorkerError, spawn};
 
 /// An acceptor's thread, and the way to end it.
@@ -82,7 +83,7 @@ impl Pace {
 impl Acceptor {
     /// Accepts until the worker stops, or the door is closed.
     fn work(self) {
-        let mut warnings = Warnings::default();
+        let (mut warnings, mut scratch) = (Warnings::default(), Scratch::new());
         let is_over = || self.pool.is_stopping() || self.is_closed.load(SeqCst);
         while !is_over() {
             let is_full = || self.board.should_wait(self.index) && !is_over();
@@ -91,14 +92,14 @@ impl Acceptor {
                 continue;
             }
             match sys::accept(&self.listener) {
-                Ok((stream, remote)) => self.receive(stream, remote, &mut warnings.refusal),
+                Ok(connection) => self.receive(connection, &mut warnings.refusal, &mut scratch),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => pause(&error, &mut warnings.accept),
             }
         }
     }
 
-    fn receive(&self, stream: TcpStream, remote: SocketAddr, warning: &mut Pace) {
+    fn receive(&self, (stream, remote): (TcpStream, SocketAddr), warning: &mut Pace, scratch: &mut Scratch) {
         if self.pool.is_stopping() {
             return;
         }
@@ -106,7 +107,8 @@ impl Acceptor {
         let why = match self.gate.admit(remote.ip(), service) {
             Ok(admission) if self.board.admit(self.index) => {
                 let tls = self.tls();
-                return self.pool.admit(stream, remote, tls, self.protocol.as_ref(), admission);
+                let protocol = self.protocol.as_ref();
+                return self.pool.admit((stream, remote), tls, protocol, admission, scratch);
             }
             Ok(_) => Refusal::Full,
             Err(why) => {

@@ -91,6 +91,8 @@ pub struct Connection {
     sent: usize,
     /// Since when the socket has taken nothing.
     stalled: Option<Instant>,
+    /// The poller was asked to say when the socket takes output.
+    is_watched_for_room: bool,
     /// The socket may have input that no event will announce again.
     is_readable: bool,
     is_read_closed: bool,
@@ -140,6 +142,7 @@ impl Connection {
             unsent: Vec::new(),
             sent: 0,
             stalled: None,
+            is_watched_for_room: false,
             is_readable: false,
             is_read_closed: false,
             has_changed: false,
@@ -165,6 +168,13 @@ impl Connection {
     /// Whether an answer of the auth process may still come.
     pub fn is_authenticating(&self) -> bool {
         self.phase == Phase::Authenticating
+    }
+
+    /// Whether the socket has not taken all output for the first time: the poller has to watch for room from now on.
+    pub fn begins_to_stall(&mut self) -> bool {
+        let begins = !self.unsent.is_empty() && !self.is_watched_for_room;
+        self.is_watched_for_room |= begins;
+        begins
     }
 
     /// When the session must be looked at even if nothing happens.

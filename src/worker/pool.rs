@@ -125,14 +125,15 @@ impl Pool {
 
     // --- sessions begin -------------------------------------------------------------------------------------
 
-    /// Takes a connection in that the scoreboard has admitted.
+    /// Takes a connection in that the scoreboard has admitted. Its first turn is here: the greeting wakes no other
+    /// thread.
     pub fn admit(
         &self,
-        stream: TcpStream,
-        remote: SocketAddr,
+        (stream, remote): (TcpStream, SocketAddr),
         tls: Tls,
         protocol: &dyn Protocol,
         admission: Admission,
+        scratch: &mut Scratch,
     ) {
         let Some((index, slot)) = self.slots.take() else {
             return self.board.leave(self.index);
@@ -140,11 +141,14 @@ impl Pool {
         if let Err(error) = self.occupy(index, slot, (stream, remote, tls, admission), protocol) {
             log::warn!(peer:% = remote, error:% = error; "connection dropped");
             slot.connection().take();
-            self.release(index, slot);
+            return self.release(index, slot);
+        }
+        let news = if self.is_stopping() { Flags::SHUTDOWN } else { Flags::RESUME };
+        if slot.state.notify_any(news) && self.run(index, Instant::now(), scratch) == Turn::Again {
+            self.inbox.push_ready(index);
         }
     }
 
-    /// The poller reports a new socket as writable at once: that is what starts the session.
     fn occupy(
         &self,
         index: u32,
@@ -162,13 +166,13 @@ impl Pool {
         let mut place = slot.connection();
         let connection = place.insert(Box::new(connection));
         slot.state.occupy();
-        let event = Event(number(token) as usize);
-        self.registry.register(connection.stream(), event, Interest::READABLE | Interest::WRITABLE)?;
-        drop(place);
-        if self.is_stopping() && slot.state.notify_any(Flags::SHUTDOWN) {
-            self.inbox.push_ready(index);
-        }
-        Ok(())
+        self.registry.register(connection.stream(), event(token), Interest::READABLE)
+    }
+
+    /// From now on the poller says when the socket takes output again. Few clients are ever that slow.
+    fn watch_for_room(&self, connection: &mut Connection, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.reregister(connection.stream(), event(token), interest)
     }
 
     // --- sessions run ---------------------------------------------------------------------------------------
@@ -205,10 +209,13 @@ impl Pool {
             flags.contains(Flags::AUTH).then(|| hold(&self.answers).remove(&token(index, slot))).flatten();
         let limits = **self.limits.load();
         let run = AssertUnwindSafe(|| connection.run(flags, reply, now, limits, scratch));
-        let outcome = catch_unwind(run).unwrap_or_else(|_| {
+        let mut outcome = catch_unwind(run).unwrap_or_else(|_| {
             self.board.increment(self.index, Counter::Panics);
             Outcome::Closed(Some("internal error"))
         });
+        if connection.begins_to_stall() && self.watch_for_room(connection, token(index, slot)).is_err() {
+            outcome = Outcome::Closed(Some("cannot be watched"));
+        }
         if matches!(outcome, Outcome::Park | Outcome::Ask(_)) {
             let deadline = connection.deadline(limits);
             if slot.timer.set(self.tick_of(deadline).saturating_add(1)) {
@@ -420,6 +427,11 @@ impl Wake for Pool {
 
 fn token(index: u32, slot: &Slot) -> Token {
     Token { slot: index, generation: slot.state.generation() }
+}
+
+/// What the poller calls the session.
+fn event(token: Token) -> Event {
+    Event(number(token) as usize)
 }
 
 fn number(token: Token) -> u64 {
