@@ -15,22 +15,26 @@
 //! | `envelope`, `structure`, `wire` | what goes to clients |
 //! | `transfer`, `charset`, `words`, `html` | decoding |
 //! | `needle`, `search`, `preview`, `thread` | what decoded text is for |
+//! | `envelope_fields`, `subject`, `message_id` | what messages are sorted and threaded by |
 
 mod address;
 mod charset;
 mod content;
 mod date;
 mod envelope;
+mod envelope_fields;
 pub mod header;
 mod html;
 mod lexer;
 pub mod limits;
+mod message_id;
 mod needle;
 mod parts;
 mod preview;
 mod scan;
 mod search;
 mod structure;
+mod subject;
 mod thread;
 mod transfer;
 mod wire;
@@ -43,10 +47,13 @@ pub use address::{Entry, addresses};
 pub use charset::decode_charset;
 pub use content::Encoding;
 pub use date::{SentDate, parse_date};
+pub use envelope_fields::{EnvelopeField, FirstAddress, envelope_text, first_address};
 pub use header::header_fields;
-pub use needle::{Needle, fold};
+pub use message_id::{MessageIds, message_ids};
+pub use needle::{Needle, fold, fold_into};
 pub use parts::{Kind, Part, Parts, PartsError, Which};
 pub use search::{Scope, search_header, search_text};
+pub use subject::base_subject;
 pub use transfer::{UnknownEncoding, decode_transfer};
 pub use words::decode_words;
 

@@ -58,7 +58,8 @@ pub fn fold(text: &str) -> String {
     folded
 }
 
-fn fold_into(text: &str, folded: &mut String) {
+/// Appends what [`fold`] returns.
+pub fn fold_into(text: &str, folded: &mut String) {
     folded.reserve(text.len());
     let mut rest = text;
     while !rest.is_empty() {
