@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use crate::search;
 use crate::store::{self, Refusal};
 
 /// A response code with nothing in it that changes.
@@ -92,6 +93,15 @@ pub(crate) fn no_target() -> Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         Failure::Store(error)
+    }
+}
+
+impl From<search::Error> for Failure {
+    fn from(error: search::Error) -> Self {
+        match error {
+            search::Error::Store(error) => Failure::Store(error),
+            search::Error::TooMany => Failure::no(Code::Limit, error.to_string()),
+        }
     }
 }
 

@@ -64,6 +64,9 @@ pub const MAX_SEARCH_NESTING: usize = 64;
 /// Longest string in SEARCH, in bytes: a needle is folded and compiled, then compared with every message.
 pub const MAX_SEARCH_STRING: usize = 8 * 1024;
 
+/// Criteria in one SORT: there are nine, and none means more the second time.
+pub const MAX_SORT_CRITERIA: usize = 32;
+
 /// Patterns in one LIST: each is matched against every mailbox.
 pub const MAX_LIST_PATTERNS: usize = 128;
 

@@ -12,8 +12,10 @@ mod pattern;
 pub(super) mod search;
 mod search_key;
 mod select;
+pub(super) mod sort;
 mod status;
 mod store;
+pub(super) mod thread;
 
 use crate::imap::types;
 use crate::store::{FlagList, Flags, Keyword};

@@ -69,7 +69,7 @@ impl ImapSession {
 }
 
 /// A SEARCH that fails leaves nothing saved (RFC 5182 §2.1).
-fn refused(view: &mut View, returns: Option<SearchReturn>, failure: Failure) -> Failure {
+pub(super) fn refused(view: &mut View, returns: Option<SearchReturn>, failure: Failure) -> Failure {
     if returns.is_some_and(|returns| returns.save) && matches!(failure, Failure::No(..)) {
         view.saved = UidSet::new();
     }
@@ -181,7 +181,7 @@ impl Searching {
 }
 
 /// A number of ESEARCH, when there is one.
-fn item(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
+pub(super) fn item(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
     if let Some(value) = value {
         out.extend_from_slice(name.as_bytes());
         write::number(out, value);
@@ -198,7 +198,8 @@ fn restricted(found: &UidSet, returns: Option<SearchReturn>) -> UidSet {
     }
 }
 
-fn highest_modseq(view: &View, uids: &UidSet) -> Result<Option<ModSeq>, Failure> {
+/// Of these messages.
+pub(super) fn highest_modseq(view: &View, uids: &UidSet) -> Result<Option<ModSeq>, Failure> {
     let mut batch = Vec::new();
     let mut highest = None;
     let mut next = uids.first();

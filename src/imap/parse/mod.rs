@@ -27,6 +27,7 @@ mod mailbox;
 mod reader;
 mod search;
 mod session;
+mod sort;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -77,6 +78,8 @@ fn named<'a>(reader: &mut Reader<'a>) -> Parsed<CommandBody<'a>> {
         b"UID" => uid(reader)?,
         b"STORE" => store::store(reader, false)?,
         b"SEARCH" => search::search(reader, false)?,
+        b"SORT" => sort::sort(reader, false)?,
+        b"THREAD" => sort::thread(reader, false)?,
         b"IDLE" => CommandBody::Idle,
         b"SELECT" => mailbox::select(reader, false)?,
         b"EXAMINE" => mailbox::select(reader, true)?,
@@ -115,9 +118,11 @@ fn uid<'a>(reader: &mut Reader<'a>) -> Parsed<CommandBody<'a>> {
         b"FETCH" => fetch::fetch(reader, true),
         b"STORE" => store::store(reader, true),
         b"SEARCH" => search::search(reader, true),
+        b"SORT" => sort::sort(reader, true),
+        b"THREAD" => sort::thread(reader, true),
         b"COPY" => store::copy(reader, true),
         b"MOVE" => store::move_(reader, true),
         b"EXPUNGE" => store::uid_expunge(reader),
-        _ => start.expected("FETCH, STORE, SEARCH, COPY, MOVE or EXPUNGE"),
+        _ => start.expected("FETCH, STORE, SEARCH, SORT, THREAD, COPY, MOVE or EXPUNGE"),
     }
 }

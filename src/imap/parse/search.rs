@@ -23,7 +23,7 @@ pub(super) fn search<'a>(reader: &mut Reader<'a>, uid: bool) -> Parsed<CommandBo
 }
 
 /// `RETURN (…)` and the space after it.
-fn returns(reader: &mut Reader<'_>) -> Parsed<Option<SearchReturn>> {
+pub(super) fn returns(reader: &mut Reader<'_>) -> Parsed<Option<SearchReturn>> {
     if !next_word_is(reader, b"RETURN") {
         return Ok(None);
     }
@@ -56,6 +56,11 @@ fn charset<'a>(reader: &mut Reader<'a>) -> Parsed<Option<&'a str>> {
         return Ok(None);
     }
     reader.space()?;
+    charset_name(reader).map(Some)
+}
+
+/// The name of a charset and the space after it.
+pub(super) fn charset_name<'a>(reader: &mut Reader<'a>) -> Parsed<&'a str> {
     let start = reader.clone();
     let name = match reader.astring("a charset")? {
         Cow::Borrowed(name) => std::str::from_utf8(name).ok(),
@@ -64,10 +69,11 @@ fn charset<'a>(reader: &mut Reader<'a>) -> Parsed<Option<&'a str>> {
     };
     let Some(name) = name else { return start.expected("a charset") };
     reader.space()?;
-    Ok(Some(name))
+    Ok(name)
 }
 
-fn next_word_is(reader: &mut Reader<'_>, word: &[u8]) -> bool {
+/// Reads this word if it comes next.
+pub(super) fn next_word_is(reader: &mut Reader<'_>, word: &[u8]) -> bool {
     let mut ahead = reader.clone();
     let found = ahead.word().as_bytes() == word;
     if found {
@@ -106,7 +112,8 @@ struct Builder<'a> {
     count: usize,
 }
 
-fn keys<'a>(reader: &mut Reader<'a>) -> Parsed<SearchKey<'a>> {
+/// The search keys that end a command.
+pub(super) fn keys<'a>(reader: &mut Reader<'a>) -> Parsed<SearchKey<'a>> {
     let mut builder = Builder { stack: SmallVec::new(), count: 0 };
     builder.stack.push(Open::And { keys: Vec::new(), closing: false });
     loop {

@@ -145,6 +145,8 @@ impl ImapSession {
             CommandBody::Fetch(fetch) => self.fetch(fetch, io),
             CommandBody::Store(store) => self.store(&store, io),
             CommandBody::Search(search) => self.search(tag, &search, io),
+            CommandBody::Sort(sort) => self.sort(tag, &sort, io),
+            CommandBody::Thread(thread) => self.thread(&thread, io),
             CommandBody::Copy { uid, set, mailbox } => self.copy(uid, &set, &mailbox),
             CommandBody::Move { uid, set, mailbox } => self.move_messages(uid, &set, &mailbox, io),
             CommandBody::Expunge { uids } => self.expunge(uids.as_ref()),
@@ -196,7 +198,7 @@ fn is_append(head: &[u8]) -> bool {
 /// Whether a client has pipelined a command that goes by sequence numbers: it counted messages before it could hear of
 /// an expunge, so none may be told before that command (RFC 9051 §5.5).
 fn uses_numbers(input: &[u8]) -> bool {
-    const COMMANDS: [&[u8]; 5] = [b"FETCH", b"STORE", b"SEARCH", b"COPY", b"MOVE"];
+    const COMMANDS: [&[u8]; 7] = [b"FETCH", b"STORE", b"SEARCH", b"COPY", b"MOVE", b"SORT", b"THREAD"];
     let word = if input.is_empty() { None } else { second_word(input) };
     word.is_some_and(|word| COMMANDS.iter().any(|command| word.eq_ignore_ascii_case(command)))
 }

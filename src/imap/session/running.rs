@@ -7,6 +7,8 @@ use super::{ImapSession, Mode};
 use crate::imap::code::Failure;
 use crate::imap::command::list::Listing;
 use crate::imap::command::search::Searching;
+use crate::imap::command::sort::Sorting;
+use crate::imap::command::thread::Threading;
 use crate::imap::fetch::Cursor;
 use crate::imap::write;
 use crate::session::{Io, Step};
@@ -18,6 +20,8 @@ pub(in crate::imap) enum Work {
     None,
     Fetch(Cursor),
     Search(Box<Searching>),
+    Sort(Box<Sorting>),
+    Thread(Box<Threading>),
     List(Box<Listing>),
 }
 
@@ -169,6 +173,8 @@ impl ImapSession {
             Work::None => Ok(None),
             Work::Fetch(cursor) => cursor.run(self.view()?, enabled, io),
             Work::Search(searching) => searching.run(self.view()?, io),
+            Work::Sort(sorting) => sorting.run(self.view()?, io),
+            Work::Thread(threading) => threading.run(self.view()?, io),
             Work::List(listing) => listing.run(self, io),
         }
     }

@@ -10,6 +10,7 @@ mod hostile;
 mod list;
 mod search;
 mod select;
+mod sort;
 mod starttls;
 
 use std::sync::{Arc, Mutex};

@@ -5,7 +5,10 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::{Fetch, FlagList, InternalDate, List, MailboxName, Search, SequenceSet, SpecialUse, StatusItems};
+use super::{
+    Fetch, FlagList, InternalDate, List, MailboxName, Search, SequenceSet, Sort, SpecialUse, StatusItems,
+    Thread,
+};
 use crate::imap::chars::Class;
 use crate::imap::limits::MAX_TAG;
 use crate::store::ModSeq;
@@ -109,6 +112,8 @@ pub enum CommandBody<'a> {
         uids: Option<SequenceSet>,
     },
     Search(Search<'a>),
+    Sort(Sort<'a>),
+    Thread(Thread<'a>),
     Fetch(Fetch),
     Store(Store<'a>),
     Copy {

@@ -12,6 +12,7 @@ mod flags;
 mod list;
 mod mailbox;
 mod search;
+mod sort;
 
 pub use crate::imap::sequence::{NumberSet, SequenceSet};
 pub use command::{
@@ -28,3 +29,4 @@ pub use list::{List, ListReturn, ListSelect, SpecialUse, StatusItems};
 pub(crate) use mailbox::decode as decode_mailbox;
 pub use mailbox::{DELIMITER, INBOX, MailboxName, MailboxNameError};
 pub use search::{DateField, DateTest, ModSeqEntry, Search, SearchKey, SearchReturn};
+pub use sort::{Sort, Thread};

@@ -364,7 +364,10 @@ fn errors_say_what_is_expected_and_where() {
         ("a SELECT x (FOO)", "expected CONDSTORE or QRESYNC, each once at byte 13 of the command"),
         ("a SELECT x (QRESYNC (0 1))", "expected a number above 0 at byte 22 of the command"),
         ("a SELECT x (QRESYNC (1 1 1:*))", "expected a set without * and $ at byte 26 of the command"),
-        ("a UID NOOP", "expected FETCH, STORE, SEARCH, COPY, MOVE or EXPUNGE at byte 7 of the command"),
+        (
+            "a UID NOOP",
+            "expected FETCH, STORE, SEARCH, SORT, THREAD, COPY, MOVE or EXPUNGE at byte 7 of the command",
+        ),
         (
             "a LIST (imaptest) \"\" \"\"",
             "expected SUBSCRIBED, REMOTE, RECURSIVEMATCH or SPECIAL-USE at byte 9",

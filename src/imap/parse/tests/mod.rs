@@ -5,6 +5,7 @@ mod fetch;
 mod hostile;
 mod oracle;
 mod search;
+mod sort;
 
 use super::*;
 use crate::imap::types::SequenceSet;
