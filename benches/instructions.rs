@@ -32,7 +32,7 @@ const TOLERATED: f64 = 1.1;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 15] = [
+const PATHS: [Path; 17] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
@@ -47,6 +47,8 @@ const PATHS: [Path; 15] = [
     }),
     ("SEARCH FLAGGED in 100", |count| selected(count, "SEARCH FLAGGED")),
     ("SEARCH SUBJECT in 100", |count| selected(count, "SEARCH SUBJECT \"no such\"")),
+    ("SORT SUBJECT in 100", |count| threaded(count, "SORT (SUBJECT) UTF-8 ALL")),
+    ("THREAD REFERENCES in 100", |count| threaded(count, "THREAD REFERENCES UTF-8 ALL")),
     ("APPEND", append),
     ("Opening a user with 100 messages", open),
     ("ENVELOPE and BODYSTRUCTURE of a message", |count| {
@@ -137,6 +139,28 @@ fn toggling(count: usize, commands: [&str; 2]) {
     let mut client = Client::selected(SIZE);
     for n in 0..count {
         black_box(client.run(lines[n % 2].as_bytes()));
+    }
+}
+
+/// Repeats one command in a mailbox of messages that answer each other.
+fn threaded(count: usize, command: &str) {
+    let mut client = Client::new(SIZE);
+    client.run(b"a CREATE threads\r\n");
+    for n in 0..SIZE {
+        let (parent, grandparent) = (n / 2, n / 4);
+        let message = format!(
+            "Date: Mon, 1 Jan 2024 10:{:02}:00 +0100\r\nFrom: Ada <ada@example.org>\r\nSubject: Re: number {}\r\n\
+             Message-ID: <{n}.f00d@example.org>\r\n\
+             References: <{grandparent}.f00d@example.org>\r\n <{parent}.f00d@example.org>\r\n\r\nbody of {n}\r\n",
+            n % 60,
+            n / 3,
+        );
+        client.run(format!("a APPEND threads {{{}+}}\r\n{message}\r\n", message.len()).as_bytes());
+    }
+    client.run(b"a SELECT threads\r\n");
+    let line = format!("a {command}\r\n");
+    for _ in 0..count {
+        black_box(client.run(line.as_bytes()));
     }
 }
 

@@ -56,10 +56,11 @@ class Curves:
         sizes = up_to(self.chosen.most_messages, 100, 10_000, 100_000)
         rows = self.run("sizes", ["sizes", "--sizes", commas(sizes), "--secs", 0.3])
         table = by_x(rows)
-        whole = ("FETCH 1:* FLAGS", "SEARCH FLAGGED", "SEARCH SINCE", "SEARCH SUBJECT", "SEARCH BODY")
+        whole = ("FETCH 1:* FLAGS", "SEARCH FLAGGED", "SEARCH SINCE", "SEARCH SUBJECT", "SEARCH BODY",
+                 "SORT ARRIVAL", "SORT DATE", "SORT SUBJECT", "THREAD REFERENCES")
         each, every = ({k: v for k, v in table.items() if (k in whole) == is_whole} for is_whole in (False, True))
         self.publish("sizes", "By the size of the mailbox",
-                     "One client; medians of the time from sending a command to its OK, in µs. SORT and THREAD are not offered yet.",
+                     "One client; medians of the time from sending a command to its OK, in µs.",
                      wide(rows, sizes), {"command": "µs at messages", **{str(n): chart.number(n) for n in sizes}}, [
                          ("", "Commands that need not touch every message", "messages in the mailbox", "µs", each, {}),
                          ("-whole", "Commands that touch every message", "messages in the mailbox", "µs", every, {})], rows)

@@ -42,12 +42,24 @@ fn fill(connection: &mut Connection, size: usize) -> Result<()> {
     let said = String::from_utf8_lossy(&connection.answer("STATUS INBOX (MESSAGES)")?).into_owned();
     let has = number_after(&said, "MESSAGES ").context("STATUS tells no number of messages")?;
     for first in (has..size).step_by(BATCH) {
-        let texts: Vec<String> = (first..size.min(first + BATCH))
-            .map(|n| format!("From: a@example.org\r\nSubject: number {n}\r\n\r\nbody of {n}\r\n"))
-            .collect();
+        let texts: Vec<String> = (first..size.min(first + BATCH)).map(message).collect();
         connection.append("INBOX", &texts.iter().map(String::as_bytes).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// Of threads in which every message has two answers.
+fn message(n: usize) -> String {
+    let parent = n / 2;
+    format!(
+        "Date: Mon, {} Jan 2024 {:02}:{:02}:00 +0000\r\nFrom: a@example.org\r\nSubject: Re: number {}\r\n\
+         Message-ID: <{n}@example.org>\r\nReferences: <{}@example.org> <{parent}@example.org>\r\n\r\nbody of {n}\r\n",
+        n % 31 + 1,
+        n % 24,
+        n % 60,
+        n / 3,
+        parent / 2,
+    )
 }
 
 /// The number behind a word.
@@ -79,6 +91,10 @@ impl Sized<'_> {
             ("SEARCH SINCE", "SEARCH SINCE 1-Jan-2090".to_owned()),
             ("SEARCH SUBJECT", "SEARCH SUBJECT \"no such\"".to_owned()),
             ("SEARCH BODY", "SEARCH BODY \"no such\"".to_owned()),
+            ("SORT ARRIVAL", "SORT (ARRIVAL) UTF-8 ALL".to_owned()),
+            ("SORT DATE", "SORT (DATE) UTF-8 ALL".to_owned()),
+            ("SORT SUBJECT", "SORT (SUBJECT) UTF-8 ALL".to_owned()),
+            ("THREAD REFERENCES", "THREAD REFERENCES UTF-8 ALL".to_owned()),
         ] {
             self.repeat(name, |_| timed(|| connection.command(&command)))?;
         }
