@@ -38,6 +38,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use capability::Capabilities;
 
+use crate::search;
 use crate::session::{Peer, Protocol, Refusal, Security, Session, Token};
 use crate::store::{MailboxId, Store, UserName};
 
@@ -98,25 +99,37 @@ struct Shared {
     capabilities: Capabilities,
     /// What stands behind the capabilities in the greeting.
     banner: String,
+    /// What SORT and THREAD have read.
+    sorted: Arc<search::Cache>,
 }
 
 impl Imap {
     pub fn new(store: Arc<Store>, watcher: Box<dyn Watcher>, settings: Settings) -> Self {
-        Imap { shared: ArcSwap::from_pointee(Shared::new(store, watcher.into(), settings)) }
+        Imap { shared: ArcSwap::from_pointee(Shared::new(store, watcher.into(), settings, Arc::default())) }
     }
 
     /// Other settings for sessions that begin from now on.
     pub fn configure(&self, settings: Settings) {
         let old = self.shared.load();
-        self.shared.store(Arc::new(Shared::new(old.store.clone(), old.watcher.clone(), settings)));
+        self.shared.store(Arc::new(Shared::new(
+            old.store.clone(),
+            old.watcher.clone(),
+            settings,
+            old.sorted.clone(),
+        )));
     }
 }
 
 impl Shared {
-    fn new(store: Arc<Store>, watcher: Arc<dyn Watcher>, settings: Settings) -> Self {
+    fn new(
+        store: Arc<Store>,
+        watcher: Arc<dyn Watcher>,
+        settings: Settings,
+        sorted: Arc<search::Cache>,
+    ) -> Self {
         let capabilities = Capabilities::new(settings.append_limit, settings.idle);
         let banner = banner(&settings);
-        Shared { store, watcher, settings, capabilities, banner }
+        Shared { store, watcher, settings, capabilities, banner, sorted }
     }
 }
 

@@ -138,7 +138,7 @@ impl Column {
 pub(super) struct Texts {
     numbers: HashMap<Box<str>, u32>,
     /// What they take.
-    bytes: usize,
+    pub bytes: usize,
     /// The place of each among the others, by number, as long as there is no new one.
     ranks: Vec<u32>,
 }

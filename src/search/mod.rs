@@ -5,11 +5,13 @@
 //! carries it out in slices, so that a search of a large mailbox stops nobody.
 //!
 //! A [`Sort`] and a [`Thread`] (RFC 5256) search, then look once at each message found, in slices too, and keep a few
-//! numbers of it: `order` and `references` say which.
+//! numbers of it: `order` and `references` say which. A [`Cache`] has these numbers for the next time.
 
+mod cache;
 mod error;
 mod evaluate;
 mod forest;
+mod known;
 pub mod limits;
 mod link_cut;
 mod order;
@@ -22,6 +24,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use cache::Cache;
 pub use error::Error;
 pub use evaluate::Search;
 pub use forest::{Forest, Siblings};

@@ -1,15 +1,16 @@
 //! What messages are sorted by, and their order (RFC 5256 §3, RFC 5957).
 //!
-//! Keys are numbers: dates and sizes as they are, texts as the number under which each different text is kept once. When
-//! all are known, the texts are sorted, and their ranks take the place of the numbers. So each message costs a few
-//! words, and sorting compares nothing but numbers.
+//! Keys are numbers: dates and sizes as they are, texts as the number under which each different text is known. When
+//! all are there, the texts' ranks take the place of their numbers. So each message costs a few words, and sorting
+//! compares nothing but numbers.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::error::{Error, Result};
-use super::limits::{MAX_SORT_BYTES, TEXT_COST};
+use super::known::{Known, Texts};
+use super::limits::{MAX_KNOWN_BYTES, MAX_SORTED};
 use crate::message::{self, EnvelopeField, FirstAddress, envelope_text, fold_into};
-use crate::store::{InternalDate, Message, Uid};
+use crate::store::{self, InternalDate, Message, Meta, Uid};
 
 /// What a message is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,8 @@ pub enum SortKey {
 }
 
 impl SortKey {
-    /// Whether it comes from ENVELOPE and not from memory.
-    fn needs_envelope(self) -> bool {
-        !matches!(self, SortKey::Arrival | SortKey::Size)
+    fn is_text(self) -> bool {
+        !matches!(self, SortKey::Arrival | SortKey::Date | SortKey::Size)
     }
 }
 
@@ -50,6 +50,13 @@ pub(super) fn sent(date: Option<&[u8]>, internal: InternalDate) -> i64 {
     date.and_then(message::parse_date).map_or(internal.timestamp, |sent| sent.timestamp)
 }
 
+/// The base subject of a subject as a key: twice the number of its text, and one more for a reply or forward.
+pub(super) fn subject_key(subject: &[u8], texts: &mut Texts, scratch: &mut String) -> i64 {
+    scratch.clear();
+    let is_reply = message::base_subject(subject, scratch);
+    i64::from(texts.number(scratch)) << 1 | i64::from(is_reply)
+}
+
 /// The keys of the messages so far.
 pub(super) struct Keys {
     /// At least one.
@@ -57,53 +64,52 @@ pub(super) struct Keys {
     uids: Vec<Uid>,
     /// As many as there are criteria for each message.
     rows: Vec<i64>,
-    texts: Texts,
     /// For the text at hand.
     scratch: String,
 }
 
 impl Keys {
     pub fn new(criteria: Box<[Criterion]>) -> Self {
-        Keys { criteria, uids: Vec::new(), rows: Vec::new(), texts: Texts::default(), scratch: String::new() }
+        Keys { criteria, uids: Vec::new(), rows: Vec::new(), scratch: String::new() }
     }
 
-    /// Whether [`push`](Self::push) wants an ENVELOPE.
-    pub fn need_envelopes(&self) -> bool {
-        self.criteria.iter().any(|criterion| criterion.key.needs_envelope())
-    }
-
-    /// Adds the next message of the mailbox.
+    /// Adds the next message of the mailbox; `read` is called for what is not known of it. Returns whether it was.
     ///
     /// # Errors
-    /// [`Error::TooMany`].
-    pub fn push(&mut self, message: &Message, envelope: &[u8]) -> Result<()> {
+    /// Those of `read`; [`Error::TooMany`].
+    pub fn push(
+        &mut self,
+        message: &Message,
+        known: &mut Known,
+        read: impl Fn() -> store::Result<Arc<Meta>>,
+    ) -> Result<bool> {
+        let mut meta = None;
         self.uids.push(message.uid);
-        for index in 0..self.criteria.len() {
-            let key = match self.criteria[index].key {
+        for criterion in &self.criteria {
+            let value = match criterion.key {
                 SortKey::Arrival => message.internal_date.timestamp,
                 SortKey::Size => i64::from(message.size),
-                SortKey::Date => {
-                    sent(envelope_text(envelope, EnvelopeField::Date).as_deref(), message.internal_date)
-                }
-                text => {
-                    self.scratch.clear();
-                    write_text(text, envelope, &mut self.scratch);
-                    self.texts.number(&self.scratch)
-                }
+                key => match known.key(key, message.uid) {
+                    Some(value) => value,
+                    None => {
+                        if meta.is_none() {
+                            meta = Some(read()?);
+                        }
+                        let envelope = meta.as_ref().map_or(&[][..], |meta| meta.envelope());
+                        let value = value(key, message, envelope, &mut known.texts, &mut self.scratch);
+                        known.set_key(key, message.uid, value)
+                    }
+                },
             };
-            self.rows.push(key);
+            self.rows.push(value);
         }
-        self.check()
-    }
-
-    fn check(&self) -> Result<()> {
-        let bytes = 24 * self.uids.len() + 8 * (self.rows.len() - self.uids.len()) + self.texts.bytes;
-        if bytes > MAX_SORT_BYTES { Err(Error::TooMany) } else { Ok(()) }
+        check(self.uids.len(), known)?;
+        Ok(meta.is_some())
     }
 
     /// The messages in order; where all criteria are equal, in that of the mailbox.
-    pub fn order(mut self) -> Vec<Uid> {
-        self.compare_by_value();
+    pub fn order(mut self, texts: &mut Texts) -> Vec<Uid> {
+        self.compare_by_value(texts);
         let width = self.criteria.len();
         let rest = |index: u32| &self.rows[index as usize * width + 1..(index as usize + 1) * width];
         let firsts = self.rows.iter().step_by(width).zip(0..);
@@ -119,14 +125,15 @@ impl Keys {
     }
 
     /// Puts ranks in place of the numbers of texts, and turns around what is asked for in reverse.
-    fn compare_by_value(&mut self) {
-        let ranks = std::mem::take(&mut self.texts).ranks();
+    fn compare_by_value(&mut self, texts: &mut Texts) {
+        let has_texts = self.criteria.iter().any(|criterion| criterion.key.is_text());
+        let ranks = if has_texts { texts.ranks() } else { &[] };
         let width = self.criteria.len();
         for (column, criterion) in self.criteria.iter().enumerate() {
-            let is_text = criterion.key.needs_envelope() && criterion.key != SortKey::Date;
+            let is_text = criterion.key.is_text();
             for key in self.rows.iter_mut().skip(column).step_by(width) {
                 if is_text {
-                    *key = i64::from(ranks[*key as usize]);
+                    *key = i64::from(ranks[(*key >> 1) as usize]);
                 }
                 // Unlike negation, this takes every number.
                 *key = if criterion.reverse { !*key } else { *key };
@@ -135,20 +142,39 @@ impl Keys {
     }
 }
 
-/// Appends the text of a key in the form in which texts are compared (RFC 5256 §4, RFC 5957 §3).
+/// Whether so many messages may be sorted. What they take is looked at now and then only.
+fn check(messages: usize, known: &Known) -> Result<()> {
+    let is_too_large =
+        messages > MAX_SORTED || messages.is_multiple_of(256) && known.bytes() > MAX_KNOWN_BYTES;
+    if is_too_large { Err(Error::TooMany) } else { Ok(()) }
+}
+
+/// A key that comes from ENVELOPE.
+fn value(key: SortKey, message: &Message, envelope: &[u8], texts: &mut Texts, scratch: &mut String) -> i64 {
+    match key {
+        SortKey::Date => sent(envelope_text(envelope, EnvelopeField::Date).as_deref(), message.internal_date),
+        SortKey::Subject => {
+            let subject = envelope_text(envelope, EnvelopeField::Subject).unwrap_or_default();
+            subject_key(&subject, texts, scratch)
+        }
+        key => {
+            scratch.clear();
+            write_text(key, envelope, scratch);
+            i64::from(texts.number(scratch)) << 1
+        }
+    }
+}
+
+/// Appends what is compared of an address, in the form in which texts are compared (RFC 5256 §3, RFC 5957 §3).
 fn write_text(key: SortKey, envelope: &[u8], out: &mut String) {
     let address = |field| message::first_address(envelope, field).unwrap_or_default();
     match key {
-        SortKey::Subject => {
-            let subject = envelope_text(envelope, EnvelopeField::Subject).unwrap_or_default();
-            message::base_subject(&subject, out);
-        }
         SortKey::From => write_mailbox(&address(EnvelopeField::From), out),
         SortKey::To => write_mailbox(&address(EnvelopeField::To), out),
         SortKey::Cc => write_mailbox(&address(EnvelopeField::Cc), out),
         SortKey::DisplayFrom => write_display(&address(EnvelopeField::From), out),
         SortKey::DisplayTo => write_display(&address(EnvelopeField::To), out),
-        SortKey::Arrival | SortKey::Date | SortKey::Size => {}
+        SortKey::Arrival | SortKey::Date | SortKey::Size | SortKey::Subject => {}
     }
 }
 
@@ -169,51 +195,9 @@ fn write_display(address: &FirstAddress<'_>, out: &mut String) {
     }
 }
 
-/// Texts, each kept once.
-#[derive(Default)]
-struct Texts {
-    numbers: HashMap<Box<str>, u32>,
-    /// What they take.
-    bytes: usize,
-}
-
-impl Texts {
-    fn number(&mut self, text: &str) -> i64 {
-        if let Some(&number) = self.numbers.get(text) {
-            return i64::from(number);
-        }
-        let number = self.numbers.len() as u32;
-        self.numbers.insert(text.into(), number);
-        self.bytes += text.len() + TEXT_COST;
-        i64::from(number)
-    }
-
-    /// The place of each among the others, by number.
-    fn ranks(self) -> Vec<u32> {
-        let mut sorted: Vec<_> = self.numbers.into_iter().collect();
-        sorted.sort_unstable();
-        let mut ranks = vec![0; sorted.len()];
-        for ((_, number), rank) in sorted.into_iter().zip(0..) {
-            ranks[number as usize] = rank;
-        }
-        ranks
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_rank_by_value_and_are_kept_once() {
-        let mut texts = Texts::default();
-        let numbers: Vec<i64> = ["b", "", "c", "b", "a"].into_iter().map(|text| texts.number(text)).collect();
-        let bytes = texts.bytes;
-        let ranks = texts.ranks();
-        let ranked: Vec<u32> = numbers.into_iter().map(|number| ranks[number as usize]).collect();
-        assert_eq!(ranked, [2, 0, 3, 2, 1]);
-        assert_eq!(bytes, 4 * TEXT_COST + 3);
-    }
 
     #[test]
     fn what_is_compared_of_an_address() {
@@ -259,13 +243,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_take_bounded_memory() {
-        let mut keys = Keys::new([Criterion { key: SortKey::Subject, reverse: false }].into());
-        keys.texts.bytes = MAX_SORT_BYTES - TEXT_COST - 3;
-        keys.texts.number("sun");
-        assert!(keys.check().is_ok());
-        keys.uids.push(Uid::MIN);
-        keys.rows.push(0);
-        assert!(matches!(keys.check(), Err(Error::TooMany)));
+    fn sorts_take_bounded_memory() {
+        let mut known = Known::default();
+        assert!(check(MAX_SORTED, &known).is_ok());
+        assert!(matches!(check(MAX_SORTED + 1, &known), Err(Error::TooMany)));
+        known.texts.bytes = MAX_KNOWN_BYTES;
+        assert!(matches!(check(256, &known), Err(Error::TooMany)));
     }
 }

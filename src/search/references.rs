@@ -5,17 +5,14 @@
 //! that several threads have a common root. Step 6 is [`Forest`](super::forest::Forest)'s.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use super::link_cut::{LinkCut, NONE};
-
-/// A message id, hashed: 128 bits, so that no two are taken for one.
-pub(super) type Id = (u64, u64);
 
 /// The nodes of ids and messages, with their parents.
 #[derive(Default)]
 pub(super) struct Nodes {
-    ids: HashMap<Id, u32>,
+    /// By the number of an id; [`NONE`] for those that nobody has named.
+    of_ids: Vec<u32>,
     parents: Vec<u32>,
     /// Which message a node is; [`NONE`] for one that is only referred to.
     messages: Vec<u32>,
@@ -30,8 +27,9 @@ impl Nodes {
         self.parents.len()
     }
 
-    /// Takes in the next message, with its own id and those that it refers to, the nearest one last.
-    pub fn add(&mut self, own: Option<Id>, references: &[Id]) {
+    /// Takes in the next message, with the number of its own id and those of the ids that it refers to, the nearest one
+    /// last.
+    pub fn add(&mut self, own: Option<u32>, references: &[u32]) {
         let node = self.node_of_message(own);
         let mut before = NONE;
         for &id in references {
@@ -51,7 +49,7 @@ impl Nodes {
     }
 
     /// Two messages with one id: only the first has it.
-    fn node_of_message(&mut self, own: Option<Id>) -> u32 {
+    fn node_of_message(&mut self, own: Option<u32>) -> u32 {
         let known = own.map(|id| self.node(id));
         let node = match known.filter(|&node| self.messages[node as usize] == NONE) {
             Some(node) => node,
@@ -62,15 +60,15 @@ impl Nodes {
         node
     }
 
-    fn node(&mut self, id: Id) -> u32 {
-        let next = self.parents.len() as u32;
-        match self.ids.entry(id) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(free) => {
-                free.insert(next);
-                self.fresh()
-            }
+    fn node(&mut self, id: u32) -> u32 {
+        let id = id as usize;
+        if id >= self.of_ids.len() {
+            self.of_ids.resize(id + 1, NONE);
         }
+        if self.of_ids[id] == NONE {
+            self.of_ids[id] = self.fresh();
+        }
+        self.of_ids[id]
     }
 
     fn fresh(&mut self) -> u32 {
@@ -107,7 +105,7 @@ impl Nodes {
     /// the top of have a number behind all messages' as their parent, one for each dummy.
     fn pruned(mut self) -> Vec<u32> {
         self.trees = LinkCut::default();
-        self.ids = HashMap::new();
+        self.of_ids = Vec::new();
         let above: Vec<u32> = self.of_messages.clone().into_iter().map(|node| self.above(node)).collect();
         let is_dummy = |node: u32| self.messages[node as usize] == NONE;
         let mut children = vec![0u32; self.parents.len()];

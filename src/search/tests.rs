@@ -7,6 +7,8 @@ use std::fmt::Write;
 use proptest::prelude::*;
 
 use super::forest::{Forest, Siblings};
+use super::known::Known;
+use super::order::subject_key;
 use super::thread::{Algorithm, Collected};
 use crate::store::Uid;
 use model::Model;
@@ -36,11 +38,13 @@ fn mails(text: &str) -> Vec<Mail> {
 }
 
 fn forest(mails: &[Mail], algorithm: Algorithm) -> Forest {
-    let mut collected = Collected::default();
+    let (mut collected, mut known, mut text) = (Collected::default(), Known::default(), String::new());
     for (mail, uid) in mails.iter().zip(1..) {
-        let references: Vec<&str> = mail.references.iter().map(String::as_str).collect();
-        collected.push(Uid::new(uid).unwrap(), mail.date, mail.subject.as_bytes());
-        collected.refer(mail.id.as_deref(), &references);
+        let references: Vec<u32> = mail.references.iter().map(|id| known.id(id.as_bytes())).collect();
+        let own = mail.id.as_ref().map(|id| known.id(id.as_bytes()));
+        let subject = subject_key(mail.subject.as_bytes(), &mut known.texts, &mut text);
+        collected.nodes.add(own, &references);
+        collected.push(Uid::new(uid).unwrap(), mail.date, subject);
     }
     collected.forest(algorithm)
 }

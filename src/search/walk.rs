@@ -21,18 +21,16 @@ impl Walk {
     }
 
     /// Shows each message to `visit` until all have been (true) or `is_over` says to stop for now (false). It is asked
-    /// after every message if `is_dear` says that one costs a read, otherwise after every batch.
+    /// after every message of which `visit` says that it had to be read, and after every batch.
     pub fn run<E: From<crate::store::Error>>(
         &mut self,
         mailbox: &Selected,
-        is_dear: bool,
         is_over: impl Fn() -> bool,
-        mut visit: impl FnMut(&Message) -> std::result::Result<(), E>,
+        mut visit: impl FnMut(&Message) -> std::result::Result<bool, E>,
     ) -> std::result::Result<bool, E> {
         loop {
             for message in self.batch.by_ref() {
-                visit(&message)?;
-                if is_dear && is_over() {
+                if visit(&message)? && is_over() {
                     return Ok(false);
                 }
             }

@@ -412,6 +412,11 @@ impl User {
         }
     }
 
+    /// Tells this opening of the user from every other one in this process.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// What was computed about a message at APPEND.
     pub(super) fn meta(&self, message: &Message) -> Result<Arc<Meta>> {
         let key = Key { opened: self.opened, place: message.meta };

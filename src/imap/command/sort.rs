@@ -37,10 +37,11 @@ impl ImapSession {
         io: &mut Io<'_>,
     ) -> Result<Started, Failure> {
         let types::Search { uid, returns, .. } = command.search;
+        let cache = self.shared.sorted.clone();
         let view = self.view()?;
         let compiled = Compiler::compile(view, &command.search);
         let (program, with_modseq) = compiled.map_err(|failure| refused(view, returns, failure))?;
-        let order = Sort::new(program, command.criteria.as_slice().into());
+        let order = Sort::new(program, command.criteria.as_slice().into(), cache);
         let tag = OwnedTag::from_slice(tag);
         let sorting = Sorting { tag, uid, returns, with_modseq, stage: Stage::Order(order) };
         if with_modseq {

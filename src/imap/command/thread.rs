@@ -35,7 +35,7 @@ impl ImapSession {
         if with_modseq {
             self.enable_condstore(io.output);
         }
-        let stage = Stage::Thread(Thread::new(program, command.algorithm));
+        let stage = Stage::Thread(Thread::new(program, command.algorithm, self.shared.sorted.clone()));
         let (sync, text) =
             if uid { (Sync::Report, "UID THREAD completed") } else { (Sync::Defer, "THREAD completed") };
         let work = Work::Thread(Box::new(Threading { uid, stage }));

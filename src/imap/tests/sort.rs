@@ -22,6 +22,40 @@ fn extended_results_keep_the_order() {
     assert!(told.starts_with("* ESEARCH (TAG \"a\") MIN 4 MAX 2 COUNT 4 ALL 4:5,3,2\r\n"), "{told}");
 }
 
+/// What one command has read, the next one need not: it must not show.
+#[test]
+fn what_is_known_already_changes_nothing() {
+    let message = |n: usize, subject: &str, parent: usize| {
+        let parent = if parent == 0 { String::new() } else { format!("References: <{parent}@x>\r\n") };
+        format!("Message-ID: <{n}@x>\r\n{parent}From: {subject}@x\r\nSubject: {subject}\r\n\r\n")
+    };
+    let messages = [message(1, "c", 0), message(2, "a", 3), message(3, "b", 0), message(4, "Re: c", 9)];
+    let mut client = with_messages(&messages.each_ref().map(String::as_str));
+    for (command, expected) in [
+        ("SORT (SUBJECT) UTF-8 2,4", "* SORT 2 4"),
+        ("THREAD REFERENCES UTF-8 2,4", "* THREAD (2)(4)"),
+        ("SORT (SUBJECT) UTF-8 ALL", "* SORT 2 3 1 4"),
+        ("SORT (REVERSE FROM DATE) UTF-8 ALL", "* SORT 4 1 3 2"),
+        ("THREAD REFERENCES UTF-8 ALL", "* THREAD (1 4)(3 2)"),
+        ("THREAD ORDEREDSUBJECT UTF-8 1:3", "* THREAD (1)(2)(3)"),
+        ("THREAD REFERENCES UTF-8 3:4", "* THREAD (3)(4)"),
+    ] {
+        for _ in 0..2 {
+            hears(&client.say(&format!("a {command}\r\n")), &[&format!("{expected}\r\n"), "a OK"]);
+        }
+    }
+    client.append("INBOX", "", &message(5, "aa", 2));
+    client.say("x STORE 3 +FLAGS (\\Deleted)\r\ny EXPUNGE\r\n");
+    for (command, expected) in [
+        ("SORT (SUBJECT) UTF-8 ALL", "* SORT 2 4 1 3"),
+        ("UID SORT (SUBJECT) UTF-8 ALL", "* SORT 2 5 1 4"),
+        ("THREAD REFERENCES UTF-8 ALL", "* THREAD (1 3)(2 4)"),
+        ("UID THREAD REFERENCES UTF-8 ALL", "* THREAD (1 4)(2 5)"),
+    ] {
+        hears(&client.say(&format!("a {command}\r\n")), &[&format!("{expected}\r\n"), "a OK"]);
+    }
+}
+
 /// More than fits into the output at once, so that it is left and taken up again, in the middle of nested threads too.
 #[test]
 fn long_answers_come_in_pieces() {
