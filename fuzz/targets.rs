@@ -15,7 +15,7 @@ use heliograph::imap::parse::{decode_sasl, parse_append, parse_append_next, pars
 use heliograph::imap::sequence::SequenceSet;
 use heliograph::imap::types::Dialect;
 use heliograph::imap::utf7;
-use heliograph::message::{self, Needle, Parts, Scope};
+use heliograph::message::{self, EnvelopeField, Needle, Parts, Scope};
 use heliograph::store::backup;
 use heliograph::store::{
     self, Access, ChangeListener, MailboxId, ModSeq, Options, SpecialUses, Store, Uid, User, UserName,
@@ -125,6 +125,20 @@ pub fn message(data: &[u8]) {
         message::search_header(data, b"subject", &needle);
     }
     let _ = Parts::decode(data);
+    sort_keys(&found.envelope, data);
+}
+
+/// What messages are sorted and threaded by is read from an envelope, or from anything.
+fn sort_keys(envelope: &[u8], data: &[u8]) {
+    let mut base = String::new();
+    for bytes in [envelope, data] {
+        for field in [EnvelopeField::Date, EnvelopeField::Subject, EnvelopeField::From, EnvelopeField::Cc] {
+            let _ = message::envelope_text(bytes, field);
+            let _ = message::first_address(bytes, field);
+        }
+        message::base_subject(bytes, &mut base);
+        assert!(message::message_ids(bytes).all(|id| id.contains(&b'@')), "an id without its sign");
+    }
 }
 
 /// A set is resolved without walking through it.
