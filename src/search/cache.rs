@@ -54,7 +54,10 @@ impl Cache {
 
     /// Keeps it for the next command, unless that takes too much room or most of it is about expunged messages; `exists`
     /// is how many there are.
-    pub(super) fn keep(&self, key: Key, known: Known, exists: u32) {
+    pub(super) fn keep(&self, key: Key, mut known: Known, exists: u32) {
+        if known.bytes() > MAX_CACHE_BYTES {
+            known.forget_links();
+        }
         let bytes = known.bytes();
         if bytes > MAX_CACHE_BYTES || known.messages() > MAX_STALE + 2 * exists as usize {
             return;
@@ -141,6 +144,13 @@ mod tests {
         assert!(cache.kept.lock().unwrap().mailboxes.len() >= 4);
         assert_eq!(cache.take(key(25)).messages(), 10);
         assert_eq!(cache.take(key(1)).messages(), 0);
+        let mut threaded = of_size(MAX_CACHE_BYTES / 2);
+        let references = vec![0; MAX_CACHE_BYTES / 8];
+        threaded.set_link(Uid::MIN, None, &references);
+        threaded.settle();
+        cache.keep(key(1), threaded, 10);
+        let mut left = cache.take(key(1));
+        assert_eq!((left.messages(), left.link(Uid::MIN)), (10, None));
         cache.keep(key(1), of_size(MAX_CACHE_BYTES), 10);
         assert_eq!(cache.take(key(1)).messages(), 0, "too large");
     }

@@ -79,6 +79,14 @@ impl Known {
         size_of::<Known>() + columns + links + ID_COST * self.ids.len() + self.texts.bytes
     }
 
+    /// Lets go of what only THREAD=REFERENCES asks for: more than half of all where that has been.
+    pub fn forget_links(&mut self) {
+        self.columns[LINKS] = Column::default();
+        self.links = Vec::new();
+        self.references = Vec::new();
+        self.ids = HashMap::new();
+    }
+
     /// Ends a command: what it has added is found from now on.
     pub fn settle(&mut self) {
         self.columns.iter_mut().for_each(Column::settle);
