@@ -1,5 +1,7 @@
 //! Address lists (RFC 5322 §3.4 with its obsolete forms), read in one pass and never refused.
 
+use std::{borrow::Cow, ops::Range};
+
 use super::lexer::{Lexer, is_space};
 
 /// What an address list is made of, in order. The text is borrowed from scratch space and valid for the call.
@@ -25,30 +27,30 @@ pub enum Entry<'a> {
 /// Reads the value of an address field. Linear in its length.
 pub fn addresses(value: &[u8], mut visit: impl FnMut(Entry<'_>)) {
     let mut reader =
-        Reader { lexer: Lexer::new(value), spaced: false, in_group: false, draft: Draft::default() };
+        Reader { value, lexer: Lexer::new(value), spaced: false, in_group: false, draft: Draft::new(value) };
     while reader.step(&mut visit) {}
 }
 
 struct Reader<'a> {
+    value: &'a [u8],
     lexer: Lexer<'a>,
     /// Whether white space stood before the coming token.
     spaced: bool,
     in_group: bool,
-    draft: Draft,
+    draft: Draft<'a>,
 }
 
 /// The address being read.
-#[derive(Default)]
-struct Draft {
+struct Draft<'a> {
     /// All words so far, separated as they were.
-    phrase: Vec<u8>,
+    phrase: Text<'a>,
     /// Where the last word that stands alone begins in the phrase: `phrase[..name_end]` comes before it.
     name_end: usize,
     /// That last word, as the local part it may be.
-    local: Vec<u8>,
+    local: Text<'a>,
     comment: Vec<u8>,
     route: Vec<u8>,
-    domain: Vec<u8>,
+    domain: Text<'a>,
     stage: Stage,
 }
 
@@ -67,7 +69,7 @@ enum Stage {
     Done,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Reads one token; false at the end.
     fn step(&mut self, visit: &mut impl FnMut(Entry<'_>)) -> bool {
         self.spaced |= self.lexer.skip_space();
@@ -82,18 +84,15 @@ impl Reader<'_> {
                 self.spaced = true;
                 return true;
             }
-            b'"' => {
-                let word = self.lexer.quoted();
-                self.draft.word(&word, self.spaced);
-            }
+            b'"' => self.quoted(),
             b'[' => self.domain_literal(),
             b',' | b';' | b':' | b'<' | b'>' | b'@' => {
                 self.lexer.bump();
                 self.special(byte, visit);
             }
             _ => {
-                let word = self.lexer.run(ends_word);
-                self.draft.word(word, self.spaced);
+                let word = self.run(ends_word);
+                self.draft.word(&word, self.spaced);
             }
         }
         self.spaced = false;
@@ -107,7 +106,7 @@ impl Reader<'_> {
             b':' => self.start_group(visit),
             b'<' => self.open_angle(),
             b'>' => self.draft.stage = Stage::Done,
-            _ => self.draft.at_sign(),
+            _ => self.draft.at_sign(&self.before()),
         }
     }
 
@@ -115,10 +114,9 @@ impl Reader<'_> {
         if self.draft.stage != Stage::Words {
             return;
         }
-        let name = std::mem::take(&mut self.draft.phrase);
-        self.draft = Draft::default();
+        let draft = std::mem::replace(&mut self.draft, Draft::new(self.value));
         self.end_group(visit);
-        visit(Entry::GroupStart(&name));
+        visit(Entry::GroupStart(draft.phrase.bytes()));
         self.in_group = true;
     }
 
@@ -155,37 +153,80 @@ impl Reader<'_> {
         }
     }
 
+    fn quoted(&mut self) {
+        let start = self.position() + 1;
+        let word = match self.lexer.quoted() {
+            Cow::Borrowed(text) => Word::Standing { start, text },
+            Cow::Owned(text) => Word::Made(text),
+        };
+        self.draft.word(&word, self.spaced);
+    }
+
     fn domain_literal(&mut self) {
-        let literal = self.lexer.run(|byte| matches!(byte, b']' | b',' | b'>'));
-        self.draft.word(literal, self.spaced);
+        let literal = self.run(|byte| matches!(byte, b']' | b',' | b'>'));
+        self.draft.word(&literal, self.spaced);
         if self.lexer.eat(b']') {
-            self.draft.word(b"]", false);
+            self.draft.word(&self.before(), false);
         }
+    }
+
+    fn run(&mut self, stop: impl Fn(u8) -> bool) -> Word<'a> {
+        let start = self.position();
+        Word::Standing { start, text: self.lexer.run(stop) }
+    }
+
+    /// The byte that was just taken.
+    fn before(&self) -> Word<'a> {
+        let end = self.position();
+        Word::Standing { start: end - 1, text: &self.value[end - 1..end] }
+    }
+
+    fn position(&self) -> usize {
+        self.value.len() - self.lexer.left()
     }
 }
 
-impl Draft {
-    fn word(&mut self, word: &[u8], spaced: bool) {
+impl<'a> Draft<'a> {
+    fn new(field: &'a [u8]) -> Self {
+        Self {
+            phrase: Text::new(field),
+            name_end: 0,
+            local: Text::new(field),
+            comment: Vec::new(),
+            route: Vec::new(),
+            domain: Text::new(field),
+            stage: Stage::Words,
+        }
+    }
+
+    fn word(&mut self, word: &Word<'a>, spaced: bool) {
         match self.stage {
             Stage::Words => self.phrase_word(word, spaced),
-            Stage::AngleLocal => self.local.extend_from_slice(word),
-            Stage::Domain | Stage::AngleDomain => {
-                self.domain.extend(word.iter().filter(|&&byte| !is_space(byte)))
-            }
+            Stage::AngleLocal => self.local.push(word),
+            Stage::Domain | Stage::AngleDomain => self.domain_word(word),
             Stage::Done => (),
         }
     }
 
-    fn phrase_word(&mut self, word: &[u8], spaced: bool) {
-        if spaced && !self.phrase.is_empty() {
-            if !self.local.ends_with(b".") && !word.starts_with(b".") {
-                self.name_end = self.phrase.len();
+    fn phrase_word(&mut self, word: &Word<'a>, spaced: bool) {
+        if spaced && !self.phrase.bytes().is_empty() {
+            if !self.local.bytes().ends_with(b".") && !word.bytes().starts_with(b".") {
+                self.name_end = self.phrase.bytes().len();
                 self.local.clear();
             }
-            self.phrase.push(b' ');
+            self.phrase.push_space();
         }
-        self.phrase.extend_from_slice(word);
-        self.local.extend_from_slice(word);
+        self.phrase.push(word);
+        self.local.push(word);
+    }
+
+    fn domain_word(&mut self, word: &Word<'a>) {
+        if word.bytes().iter().any(|&byte| is_space(byte)) {
+            let solid = word.bytes().iter().copied().filter(|&byte| !is_space(byte)).collect();
+            self.domain.push(&Word::Made(solid));
+        } else {
+            self.domain.push(word);
+        }
     }
 
     /// Inside of angle brackets and behind them a comment is no name.
@@ -198,18 +239,18 @@ impl Draft {
 
     fn open_angle(&mut self) {
         if self.stage == Stage::Words {
-            self.name_end = self.phrase.len();
+            self.name_end = self.phrase.bytes().len();
         }
         self.local.clear();
         self.domain.clear();
         self.stage = Stage::AngleLocal;
     }
 
-    fn at_sign(&mut self) {
+    fn at_sign(&mut self, sign: &Word<'a>) {
         match self.stage {
             Stage::Words => self.stage = Stage::Domain,
             Stage::AngleLocal => self.stage = Stage::AngleDomain,
-            Stage::Domain | Stage::AngleDomain => self.domain.push(b'@'),
+            Stage::Domain | Stage::AngleDomain => self.domain.push(sign),
             Stage::Done => (),
         }
     }
@@ -217,28 +258,101 @@ impl Draft {
     /// Reports the address, if there is one, and starts the next.
     fn finish(&mut self, visit: &mut impl FnMut(Entry<'_>)) {
         let words_only = self.stage == Stage::Words;
-        if words_only && self.phrase.is_empty() {
+        let phrase = self.phrase.bytes();
+        if words_only && phrase.is_empty() {
             self.comment.clear();
             return;
         }
-        let name = if words_only { &[] } else { &self.phrase[..self.name_end] };
+        let name = if words_only { &[] } else { &phrase[..self.name_end] };
         visit(Entry::Mailbox {
             name: if name.is_empty() { &self.comment } else { name },
             route: &self.route,
-            local: if words_only { &self.phrase } else { &self.local },
-            domain: &self.domain,
+            local: if words_only { phrase } else { self.local.bytes() },
+            domain: self.domain.bytes(),
         });
         self.reset();
     }
 
     /// Empties everything but keeps the memory.
     fn reset(&mut self) {
-        for text in [&mut self.phrase, &mut self.local, &mut self.comment, &mut self.route, &mut self.domain]
-        {
+        for text in [&mut self.phrase, &mut self.local, &mut self.domain] {
             text.clear();
         }
+        self.comment.clear();
+        self.route.clear();
         self.name_end = 0;
         self.stage = Stage::Words;
+    }
+}
+
+/// What a token says.
+enum Word<'a> {
+    /// As it stands in the field, from `start` on.
+    Standing { start: usize, text: &'a [u8] },
+    /// Without what stands there between its parts.
+    Made(Vec<u8>),
+}
+
+impl Word<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Standing { text, .. } => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+/// Text put together from words: a piece of the field while they stand there one behind the other, else a copy.
+struct Text<'a> {
+    field: &'a [u8],
+    piece: Range<usize>,
+    /// The text, unless it is empty.
+    copy: Vec<u8>,
+}
+
+impl<'a> Text<'a> {
+    fn new(field: &'a [u8]) -> Self {
+        Self { field, piece: 0..0, copy: Vec::new() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.copy.is_empty() { &self.field[self.piece.clone()] } else { &self.copy }
+    }
+
+    fn push(&mut self, word: &Word<'a>) {
+        match *word {
+            Word::Standing { start, text } if self.is_free() => self.piece = start..start + text.len(),
+            Word::Standing { start, text } if self.ends_at(start) => self.piece.end += text.len(),
+            _ => self.copied().extend_from_slice(word.bytes()),
+        }
+    }
+
+    fn push_space(&mut self) {
+        if self.copy.is_empty() && self.field.get(self.piece.end) == Some(&b' ') {
+            self.piece.end += 1;
+        } else {
+            self.copied().push(b' ');
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.copy.is_empty() && self.piece.is_empty()
+    }
+
+    fn ends_at(&self, position: usize) -> bool {
+        self.copy.is_empty() && self.piece.end == position
+    }
+
+    fn copied(&mut self) -> &mut Vec<u8> {
+        if self.copy.is_empty() {
+            self.copy.extend_from_slice(&self.field[self.piece.clone()]);
+        }
+        &mut self.copy
+    }
+
+    fn clear(&mut self) {
+        self.piece = 0..0;
+        self.copy.clear();
     }
 }
 
@@ -279,6 +393,9 @@ mod tests {
             ("<@one,@two:ada@x>", "[|@one,@two|ada|x]"),
             ("ada@[10.0.0.1], Bob <b@[IPv6:::1]>", "[||ada|[10.0.0.1]][Bob||b|[IPv6:::1]]"),
             ("=?utf-8?q?Ad=C3=A9?= <a@x>", "[=?utf-8?q?Ad=C3=A9?=||a|x]"),
+            ("A\tB \"C\"D(e)F\r\n G <a@x>", "[A B CD F G||a|x]"),
+            ("\"a\".b.\"c d\" @ \"x y\".[1 2]", "[||a.b.c d|xy.[12]]"),
+            ("A <b@x>, C <d@y>,\"E\\\"\" <f@z>, G <h@w>", "[A||b|x][C||d|y][E\"||f|z][G||h|w]"),
             ("", ""),
             (" , ,, ", ""),
         ] {

@@ -8,16 +8,46 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 /// decoded becomes U+FFFD. Text that says nothing, or says US-ASCII and is not, is read the same way.
 pub(crate) fn decode<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> Cow<'a, str> {
     let name = charset.map(<[u8]>::trim_ascii).unwrap_or_default();
-    if is_any(name, &["utf-8", "utf8"]) {
-        return String::from_utf8_lossy(bytes);
+    if is_utf8(name) {
+        return utf8(bytes);
     }
-    if is_any(name, &["", "us-ascii", "ascii", "unknown-8bit"]) {
+    if is_ascii(name) {
         return undeclared(bytes);
     }
     match charset_decoder(name) {
         Some(decoder) if !(bytes.is_ascii() && extends_ascii(name)) => Cow::Owned(decoder(bytes)),
         _ => undeclared(bytes),
     }
+}
+
+/// The longest start of `bytes` that [`decode`] certainly shows as it stands, whatever follows it.
+pub(crate) fn certain_start<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> &'a str {
+    let name = charset.map(<[u8]>::trim_ascii).unwrap_or_default();
+    let valid =
+        std::str::from_utf8(bytes).or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]));
+    let valid = valid.unwrap_or_default();
+    if is_utf8(name) {
+        valid
+    } else if is_ascii(name) || extends_ascii(name) || charset_decoder(name).is_none() {
+        let plain = if valid.is_ascii() { None } else { valid.bytes().position(|byte| !byte.is_ascii()) };
+        &valid[..plain.unwrap_or(valid.len())]
+    } else {
+        ""
+    }
+}
+
+fn is_utf8(name: &[u8]) -> bool {
+    is_any(name, &["utf-8", "utf8"])
+}
+
+/// Names that say no more than that there is text.
+fn is_ascii(name: &[u8]) -> bool {
+    is_any(name, &["", "us-ascii", "ascii", "unknown-8bit"])
+}
+
+fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    // Checking whole text is much faster than looking for what is broken.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Families whose ASCII bytes always mean ASCII: no tables are needed for mail that only declares them.
@@ -45,7 +75,10 @@ pub fn decode_charset<'a>(charset: &[u8], bytes: &'a [u8]) -> Option<Cow<'a, str
 }
 
 fn undeclared(bytes: &[u8]) -> Cow<'_, str> {
-    let Err(error) = std::str::from_utf8(bytes) else { return String::from_utf8_lossy(bytes) };
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return Cow::Borrowed(text),
+        Err(error) => error,
+    };
     // UTF-8 up to a character that is cut off at the end.
     let cut = error.error_len().is_none() && !bytes[..error.valid_up_to()].is_ascii();
     match charset_decoder(b"windows-1252") {

@@ -2,7 +2,8 @@
 
 use super::{
     address::{Entry, addresses},
-    header::{Field, fields},
+    header::unfold,
+    index::{Header, Name},
     limits::MAX_ENVELOPE_FIELD,
     wire,
 };
@@ -11,110 +12,62 @@ use super::{
 ///
 /// A missing text field is NIL and an empty one `""`. Address fields that occur more than once are joined;
 /// missing or empty ones are NIL, but sender and reply-to then repeat from.
-pub(crate) fn envelope(header: &[u8], out: &mut Vec<u8>) {
-    let found = Found::collect(header);
+pub(crate) fn envelope(header: &Header<'_>, out: &mut Vec<u8>) {
     out.push(b'(');
-    text(out, found.date);
+    text(out, header.first(Name::Date));
     out.push(b' ');
-    text(out, found.subject);
-    let from = address_list(&found.from);
-    for list in [&found.from, &found.sender, &found.reply_to] {
-        let own = address_list(list);
+    text(out, header.first(Name::Subject));
+    out.push(b' ');
+    let from = out.len();
+    list_or_nil(out, header, Name::From);
+    let from = from..out.len();
+    for name in [Name::Sender, Name::ReplyTo] {
         out.push(b' ');
-        list_or_nil(out, if own.is_empty() { &from } else { &own });
+        if !list(out, header, name) {
+            out.extend_from_within(from.clone());
+        }
     }
-    for list in [&found.to, &found.cc, &found.bcc] {
+    for name in [Name::To, Name::Cc, Name::Bcc] {
         out.push(b' ');
-        list_or_nil(out, &address_list(list));
+        list_or_nil(out, header, name);
     }
-    for field in [found.in_reply_to, found.message_id] {
+    for name in [Name::InReplyTo, Name::MessageId] {
         out.push(b' ');
-        text(out, field);
+        text(out, header.first(name));
     }
     out.push(b')');
 }
 
-/// The fields that an envelope shows: text fields at their first occurrence, address fields at each.
-#[derive(Default)]
-struct Found<'a> {
-    date: Option<Field<'a>>,
-    subject: Option<Field<'a>>,
-    in_reply_to: Option<Field<'a>>,
-    message_id: Option<Field<'a>>,
-    from: Vec<&'a [u8]>,
-    sender: Vec<&'a [u8]>,
-    reply_to: Vec<&'a [u8]>,
-    to: Vec<&'a [u8]>,
-    cc: Vec<&'a [u8]>,
-    bcc: Vec<&'a [u8]>,
+fn text(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    let value = value.map(|value| unfold(&value[..value.len().min(MAX_ENVELOPE_FIELD)]));
+    wire::nstring(out, value.as_deref());
 }
 
-impl<'a> Found<'a> {
-    fn collect(header: &'a [u8]) -> Self {
-        let mut found = Self::default();
-        for field in fields(header) {
-            if let Some(list) = found.list(field.name) {
-                list.push(field.value);
-            } else if let Some(slot) = found.slot(field.name) {
-                slot.get_or_insert(field);
-            }
-        }
-        found
-    }
-
-    fn list(&mut self, name: &[u8]) -> Option<&mut Vec<&'a [u8]>> {
-        let lists: [(&[u8], _); 6] = [
-            (b"from", &mut self.from),
-            (b"sender", &mut self.sender),
-            (b"reply-to", &mut self.reply_to),
-            (b"to", &mut self.to),
-            (b"cc", &mut self.cc),
-            (b"bcc", &mut self.bcc),
-        ];
-        lists.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, list)| list)
-    }
-
-    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<Field<'a>>> {
-        let slots: [(&[u8], _); 4] = [
-            (b"date", &mut self.date),
-            (b"subject", &mut self.subject),
-            (b"in-reply-to", &mut self.in_reply_to),
-            (b"message-id", &mut self.message_id),
-        ];
-        slots.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, slot)| slot)
-    }
-}
-
-fn text(out: &mut Vec<u8>, field: Option<Field<'_>>) {
-    match field {
-        Some(Field { value, raw, name }) => {
-            let value = &value[..value.len().min(MAX_ENVELOPE_FIELD)];
-            wire::string(out, &Field { value, raw, name }.text());
-        }
-        None => out.extend_from_slice(b"NIL"),
-    }
-}
-
-fn list_or_nil(out: &mut Vec<u8>, list: &[u8]) {
-    if list.is_empty() {
+fn list_or_nil(out: &mut Vec<u8>, header: &Header<'_>, name: Name) {
+    if !list(out, header, name) {
         out.extend_from_slice(b"NIL");
-        return;
     }
-    out.push(b'(');
-    out.extend_from_slice(list);
-    out.push(b')');
 }
 
-/// Address structures one after the other; empty when there are none.
-fn address_list(values: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::new();
+/// Address structures one after the other, in parentheses; nothing, and false, when there are none.
+fn list(out: &mut Vec<u8>, header: &Header<'_>, name: Name) -> bool {
+    let start = out.len();
     let mut budget = MAX_ENVELOPE_FIELD;
-    for value in values {
+    for value in header.each(name) {
         let value = clip(value, budget);
         budget -= value.len();
-        addresses(value, |entry| address(&mut out, entry));
+        addresses(value, |entry| {
+            if out.len() == start {
+                out.push(b'(');
+            }
+            address(out, entry);
+        });
     }
-    out
+    let found = out.len() > start;
+    if found {
+        out.push(b')');
+    }
+    found
 }
 
 /// Cuts an address field to `budget` octets, after a whole address.
@@ -160,7 +113,7 @@ mod tests {
 
     fn shown(header: &str) -> String {
         let mut out = Vec::new();
-        envelope(header.as_bytes(), &mut out);
+        envelope(&Header::read(header.as_bytes()), &mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
 

@@ -41,7 +41,7 @@ pub fn fields(header: &[u8]) -> Fields<'_> {
 }
 
 /// See [`fields`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }

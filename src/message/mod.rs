@@ -10,7 +10,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `header`, `lexer`, `address`, `content`, `date` | fields and what is in them |
+//! | `header`, `index`, `lexer`, `address`, `content`, `date` | fields and what is in them |
 //! | `scan`, `parts` | the MIME tree: finding it, storing it, numbering it |
 //! | `envelope`, `structure`, `wire` | what goes to clients |
 //! | `transfer`, `charset`, `words`, `html` | decoding |
@@ -25,6 +25,7 @@ mod envelope;
 mod envelope_fields;
 pub mod header;
 mod html;
+mod index;
 mod lexer;
 pub mod limits;
 mod message_id;
@@ -57,7 +58,8 @@ pub use subject::base_subject;
 pub use transfer::{UnknownEncoding, decode_transfer};
 pub use words::decode_words;
 
-use scan::Scan;
+use index::Name;
+use structure::Structures;
 
 /// Everything that is kept about a message besides its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,41 +85,16 @@ pub struct Analysis {
 /// Analyzes a message. Linear in its size, and never fails: what cannot be understood is described as text, or
 /// as one opaque part.
 pub fn analyze(raw: &[u8]) -> Analysis {
-    let (scan, body, body_structure) = structures(raw);
-    let parts = scan.parts;
-    let header = raw.get(..parts.root().body as usize).unwrap_or_default();
-    let mut envelope = Vec::with_capacity(512);
-    envelope::envelope(header, &mut envelope);
-    let date = header::fields(header).find(|field| field.is(b"date"));
-    Analysis {
-        envelope,
-        body,
-        body_structure,
-        preview: preview::preview(raw, &parts),
-        sent: date.and_then(|field| parse_date(field.value)),
-        thread: thread::thread(header),
-        parts,
-    }
-}
-
-/// The scan with both structures. One that takes too much room is made anew, of one part: that always fits
-/// but for its own header, which is then not described either.
-fn structures(raw: &[u8]) -> (Scan, Vec<u8>, Vec<u8>) {
     let scan = scan::scan(raw);
-    if let Some((body, extended)) = both_structures(raw, &scan) {
-        return (scan, body, extended);
-    }
-    let scan = scan::opaque(raw);
-    let (mut body, mut extended) = (Vec::new(), Vec::new());
-    structure::opaque(&scan, false, &mut body);
-    structure::opaque(&scan, true, &mut extended);
-    (scan, body, extended)
-}
-
-fn both_structures(raw: &[u8], scan: &Scan) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut extended = Vec::with_capacity(512);
-    structure::structure(raw, scan, true, &mut extended).ok()?;
-    let mut body = Vec::with_capacity(extended.len());
-    structure::structure(raw, scan, false, &mut body).ok()?;
-    Some((body, extended))
+    let mut envelope = Vec::with_capacity(512);
+    envelope::envelope(&scan.header, &mut envelope);
+    let sent = scan.header.first(Name::Date).and_then(parse_date);
+    let thread = thread::thread(&scan.header);
+    // A structure that takes too much room is made anew, of one part: that always fits, since nothing of the
+    // header is shown then.
+    let (Structures { body, extended }, preview, parts) = match structure::structures(raw, &scan) {
+        Some(structures) => (structures, preview::preview(raw, &scan), scan.parts),
+        None => (structure::opaque(scan.parts.root()), None, scan.opaque()),
+    };
+    Analysis { envelope, body, body_structure: extended, parts, preview, sent, thread }
 }

@@ -1,50 +1,52 @@
 //! PREVIEW (RFC 8970): the first words of a message.
 
+use std::borrow::Cow;
+
 use super::{
-    content::Params,
-    header::fields,
+    charset,
+    content::{Encoding, Params},
     html,
     limits::{MAX_PREVIEW_CHARS, MAX_PREVIEW_INPUT},
-    parts::{Kind, Part, Parts},
-    scan::media_type,
-    search::text_of,
+    parts::{Kind, Part},
+    scan::{Described, Scan},
+    transfer::decode_transfer,
 };
 
 /// Octets of plain text that are read: enough for the longest preview in any charset and encoding.
 const PLAIN_INPUT: usize = 4096;
+/// Octets that are read first: most texts fill a preview with them.
+const PLAIN_START: usize = 512;
+const HTML_START: usize = 4096;
 
 /// The text of the first plain part that is no attachment, else of the first HTML part; white space is
 /// folded. Messages inside are not looked at. `None` when that leaves nothing.
-pub(crate) fn preview(raw: &[u8], parts: &Parts) -> Option<String> {
-    let texts = readable_parts(raw, parts);
-    let plain = texts.iter().find(|text| !text.html);
-    let html = texts.iter().find(|text| text.html);
-    plain.and_then(Text::preview).or_else(|| html.and_then(Text::preview))
+pub(crate) fn preview(raw: &[u8], scan: &Scan<'_>) -> Option<String> {
+    let [plain, html] = readable_parts(raw, scan);
+    plain.and_then(|text| text.preview()).or_else(|| html?.preview())
 }
 
 struct Text<'a> {
-    part: &'a Part,
-    header: &'a [u8],
+    described: &'a Described<'a>,
+    encoding: Encoding,
     body: &'a [u8],
     html: bool,
 }
 
 /// The first plain and the first HTML part of the message itself.
-fn readable_parts<'a>(raw: &'a [u8], parts: &'a Parts) -> Vec<Text<'a>> {
-    let mut found: Vec<Text<'_>> = Vec::new();
+fn readable_parts<'a>(raw: &'a [u8], scan: &'a Scan<'a>) -> [Option<Text<'a>>; 2] {
+    let mut found = [None, None];
     let mut inside_message = None;
-    for part in parts.iter() {
+    for (part, described) in scan.parts.iter().zip(&scan.described) {
         if inside_message.is_some_and(|depth| part.depth > depth) {
             continue;
         }
         inside_message = (part.kind == Kind::Message).then_some(part.depth);
         if part.kind == Kind::Text
-            && let Some(text) = Text::of(raw, part)
-            && found.iter().all(|known| known.html != text.html)
+            && let Some(text) = Text::of(raw, part, described)
         {
-            found.push(text);
+            found[usize::from(text.html)].get_or_insert(text);
         }
-        if found.len() == 2 {
+        if found.iter().all(Option::is_some) {
             break;
         }
     }
@@ -52,55 +54,139 @@ fn readable_parts<'a>(raw: &'a [u8], parts: &'a Parts) -> Vec<Text<'a>> {
 }
 
 impl<'a> Text<'a> {
-    fn of(raw: &'a [u8], part: &'a Part) -> Option<Self> {
-        let header = raw.get(part.header as usize..part.body as usize)?;
+    fn of(raw: &'a [u8], part: &Part, described: &'a Described<'a>) -> Option<Self> {
         let body = raw.get(part.body as usize..part.end as usize)?;
-        let media = media_type(header, false);
+        let media = &described.media;
         let html = media.is("text", "html");
         // Calendars and tables are no text to read. A multipart without parts is.
         let readable = html || media.is("text", "plain") || !media.is_kind("text");
-        (readable && !is_attachment(header)).then_some(Self { part, header, body, html })
+        let text = Self { described, encoding: part.encoding, body, html };
+        (readable && !is_attachment(described)).then_some(text)
     }
 
     fn preview(&self) -> Option<String> {
-        let limit = if self.html { MAX_PREVIEW_INPUT } else { PLAIN_INPUT };
+        let charset = self.described.media.param("charset");
+        let charset = charset.as_deref();
+        let (start, limit) =
+            if self.html { (HTML_START, MAX_PREVIEW_INPUT) } else { (PLAIN_START, PLAIN_INPUT) };
+        let mut starts = std::iter::successors(Some(start), |size| Some(size * 4))
+            .take_while(|&size| size < limit.min(self.body.len()));
+        let filled = starts.find_map(|size| self.if_start_fills(size, charset));
+        filled.or_else(|| self.of_all(limit, charset))
+    }
+
+    /// The preview, if the first octets fill it whatever follows. HTML is cut before a tag, since what else stands at
+    /// the end might read differently with more behind it.
+    fn if_start_fills(&self, size: usize, charset: Option<&[u8]>) -> Option<String> {
+        let start = &self.body[..size];
+        let start = match self.encoding {
+            Encoding::QuotedPrintable => &start[..memchr::memrchr(b'\n', start)? + 1],
+            _ => start,
+        };
+        let decoded = self.decoded(start)?;
+        let text = charset::certain_start(charset, &decoded);
+        let folded = self.folded(if self.html { &text[..text.rfind('<')?] } else { text });
+        folded.is_full().then(|| folded.finish())
+    }
+
+    fn of_all(&self, limit: usize, charset: Option<&[u8]>) -> Option<String> {
         let cut = self.body.len() > limit;
-        let text = text_of(self.header, &self.body[..self.body.len().min(limit)], self.part.encoding)?;
+        let decoded = self.decoded(&self.body[..self.body.len().min(limit)])?;
+        let text = charset::decode(charset, &decoded);
         // A character that was cut in two is no text.
         let text = if cut { text.trim_end_matches('\u{fffd}') } else { &text };
-        let folded = if self.html {
+        Some(self.folded(text).finish()).filter(|text| !text.is_empty())
+    }
+
+    /// Without the transfer encoding. What is decoded of a start, of whole lines if it is quoted-printable, is the
+    /// start of what is decoded of all.
+    fn decoded(&self, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        match self.encoding {
+            Encoding::SevenBit | Encoding::EightBit | Encoding::Binary => Some(Cow::Borrowed(bytes)),
+            encoding => {
+                let mut decoded = Vec::new();
+                decode_transfer(encoding, bytes, &mut decoded).ok()?;
+                Some(Cow::Owned(decoded))
+            }
+        }
+    }
+
+    fn folded(&self, text: &str) -> Folded {
+        let mut folded = Folded::default();
+        if self.html {
             let mut plain = String::new();
             html::text(text, MAX_PREVIEW_CHARS, &mut plain);
-            fold_space(&plain)
+            folded.push(&plain);
         } else {
-            fold_space(text)
-        };
-        (!folded.is_empty()).then_some(folded)
+            folded.push(text);
+        }
+        folded
     }
 }
 
-fn is_attachment(header: &[u8]) -> bool {
-    let disposition = fields(header).find(|field| field.is(b"content-disposition"));
-    disposition.is_some_and(|field| Params::after_token(field.value).0.eq_ignore_ascii_case(b"attachment"))
+fn is_attachment(described: &Described<'_>) -> bool {
+    let kind = described.disposition.map(|value| Params::after_token(value).0);
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"attachment"))
 }
 
-/// The first characters of `text`, with one space where there was white space, control or invisible padding.
-fn fold_space(text: &str) -> String {
-    let mut folded = String::new();
-    let mut count = 0;
-    for character in text.chars().filter(|&character| !is_invisible(character)) {
-        if count == MAX_PREVIEW_CHARS {
-            break;
+/// The first characters of a text, with one space where there was white space, control or invisible padding.
+struct Folded {
+    text: String,
+    count: usize,
+    /// The last character is a space, or there is none.
+    spaced: bool,
+}
+impl Default for Folded {
+    fn default() -> Self {
+        Self { text: String::with_capacity(MAX_PREVIEW_CHARS), count: 0, spaced: true }
+    }
+}
+
+impl Folded {
+    /// Takes text up to the last character that has room.
+    fn push(&mut self, text: &str) {
+        let mut rest = text;
+        loop {
+            let (plain, tail) = rest.split_at(self.plain_length(rest));
+            self.text.push_str(plain);
+            self.count += plain.len();
+            self.spaced = plain.as_bytes().last().map_or(self.spaced, |&byte| byte == b' ');
+            let Some(character) = tail.chars().next().filter(|_| !self.is_full()) else { return };
+            self.push_character(character);
+            rest = &tail[character.len_utf8()..];
         }
+    }
+
+    /// The length of what can be taken as it stands: ASCII without controls and without a second space.
+    fn plain_length(&self, text: &str) -> usize {
+        let room = MAX_PREVIEW_CHARS - self.count;
+        let mut spaced = self.spaced;
+        let mut bytes = text.bytes().take(room);
+        let end = bytes.position(|byte| {
+            let after_space = std::mem::replace(&mut spaced, byte == b' ');
+            !matches!(byte, b' '..=b'~') || (after_space && byte == b' ')
+        });
+        end.unwrap_or(room.min(text.len()))
+    }
+
+    fn push_character(&mut self, character: char) {
         let space = character.is_whitespace() || character.is_control();
-        if space && (folded.is_empty() || folded.ends_with(' ')) {
-            continue;
+        if is_invisible(character) || (space && self.spaced) {
+            return;
         }
-        folded.push(if space { ' ' } else { character });
-        count += 1;
+        self.text.push(if space { ' ' } else { character });
+        self.count += 1;
+        self.spaced = space;
     }
-    folded.truncate(folded.trim_end().len());
-    folded
+
+    fn is_full(&self) -> bool {
+        self.count == MAX_PREVIEW_CHARS
+    }
+
+    fn finish(mut self) -> String {
+        self.text.truncate(self.text.trim_end().len());
+        self.text
+    }
 }
 
 /// What newsletters pad their first lines with.
@@ -128,6 +214,38 @@ mod tests {
         for start in ["", "x"] {
             let text = preview(&format!("\r\n{start}{}", "é".repeat(5000))).unwrap();
             assert_eq!(text, format!("{start}{}", "é".repeat(MAX_PREVIEW_CHARS - start.len())));
+        }
+    }
+
+    #[test]
+    fn long_texts_begin_like_short_ones() {
+        let lines = "Zwölf Boxkämpfer  jagen\r\n".repeat(500);
+        let latin: Vec<u8> = lines.chars().map(|character| character as u8).collect();
+        let quoted = "Zw=C3=\r\n=B6lf Boxk=C3=A4mpfer  ja=\r\ngen \r\n".repeat(300);
+        let base64 = "WndvbGYgQm94a8OkbXBmZXIgIGphZ2Vu\r\n Cg==".repeat(300);
+        let expected: String = "Zwölf Boxkämpfer jagen ".chars().cycle().take(MAX_PREVIEW_CHARS).collect();
+        for (field, body) in [
+            ("Subject: s", lines.as_bytes()),
+            ("Subject: s", &latin),
+            ("Content-Type: text/plain; charset=UTF-8", lines.as_bytes()),
+            ("Content-Type: text/plain; charset=iso-8859-1", &latin),
+            ("Content-Transfer-Encoding: quoted-printable", quoted.as_bytes()),
+            ("Content-Transfer-Encoding: base64", base64.as_bytes()),
+        ] {
+            let raw = [field.as_bytes(), b"\r\n\r\n", body].concat();
+            let shown = analyze(&raw).preview.map(|text| text.replace("Zwolf", "Zwölf"));
+            assert_eq!(shown.as_deref(), Some(expected.trim_end()), "{field}");
+        }
+    }
+
+    #[test]
+    fn long_html_begins_like_short_html() {
+        let words = "Q&amp;A <b>one</b> ";
+        let expected: String = "Q&A one ".chars().cycle().take(MAX_PREVIEW_CHARS).collect();
+        for style in [0, 10, 4070, 4080, 4090, 16_000, 40_000] {
+            let html = format!("<style>{}</style>{}", "x".repeat(style), words.repeat(4000));
+            let shown = preview(&format!("Content-Type: text/html\r\n\r\n{html}"));
+            assert_eq!(shown.as_deref(), Some(expected.trim_end()), "{style}");
         }
     }
 

@@ -2,29 +2,46 @@
 //!
 //! A line is a delimiter only when it is exactly `--boundary` or `--boundary--` (white space may follow), so
 //! that a boundary that is the prefix of another, or of a line of text, does no harm. The innermost open
-//! multipart wins. A line that looks like one costs a hash and a comparison of hashes, however many are open.
-//! Multiparts without a usable boundary or without parts are text; what is nested too deep is opaque.
+//! multipart wins. A line that looks like one is compared with the boundaries of its length, of which there are
+//! [`MAX_NESTING`] at most. Multiparts without a usable boundary or without parts are text; what is nested too
+//! deep is opaque.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use memchr::{memchr, memchr_iter, memmem};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     content::{Encoding, MediaType},
-    header::{blank_line, fields, line_end},
+    header::{blank_line, line_end},
+    index::{Header, Name},
     limits::{MAX_BOUNDARY, MAX_NESTING, MAX_PARTS},
     parts::{Kind, Part, Parts},
 };
 
-/// The parts, and for each the number of lines of its body.
-pub(crate) struct Scan {
+/// The parts, and for each what else was found out about it.
+pub(crate) struct Scan<'a> {
+    /// The header of the message.
+    pub(crate) header: Header<'a>,
     pub(crate) parts: Parts,
-    pub(crate) lines: Vec<u64>,
+    pub(crate) described: Vec<Described<'a>>,
+}
+
+/// What a part says about itself, and the number of lines of its body if it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Described<'a> {
+    pub(crate) media: MediaType<'a>,
+    pub(crate) id: Option<&'a [u8]>,
+    pub(crate) description: Option<&'a [u8]>,
+    pub(crate) encoding: Option<&'a [u8]>,
+    pub(crate) md5: Option<&'a [u8]>,
+    pub(crate) disposition: Option<&'a [u8]>,
+    pub(crate) language: Option<&'a [u8]>,
+    pub(crate) location: Option<&'a [u8]>,
+    pub(crate) lines: u64,
 }
 
 /// Scans a message.
-pub(crate) fn scan(raw: &[u8]) -> Scan {
+pub(crate) fn scan(raw: &[u8]) -> Scan<'_> {
     let mut scanner = Scanner::new(raw);
     let mut next = Some(Entity { at: 0, in_digest: false });
     while let Some(entity) = next {
@@ -33,26 +50,12 @@ pub(crate) fn scan(raw: &[u8]) -> Scan {
     scanner.finish()
 }
 
-/// Describes a message as one opaque part, for one whose structure takes too much room.
-pub(crate) fn opaque(raw: &[u8]) -> Scan {
-    let scanner = Scanner::new(raw);
-    let body = scanner.header_end(0) as u64;
-    let part = Part {
-        kind: Kind::Other,
-        encoding: Encoding::SevenBit,
-        depth: 0,
-        header: 0,
-        body,
-        end: raw.len() as u64,
-    };
-    Scan { parts: Parts::new(vec![part]), lines: vec![0] }
-}
-
-/// The type of a part that is described by `header`, or the default of its place.
-pub(crate) fn media_type(header: &[u8], in_digest: bool) -> MediaType<'_> {
-    let declared = fields(header).find(|field| field.is(b"content-type"));
-    let default = if in_digest { MediaType::MESSAGE } else { MediaType::TEXT };
-    declared.and_then(|field| MediaType::parse(field.value)).unwrap_or(default)
+impl Scan<'_> {
+    /// The message as one opaque part, for one whose structure takes too much room.
+    pub(crate) fn opaque(&self) -> Parts {
+        let (kind, encoding) = (Kind::Other, Encoding::SevenBit);
+        Parts::new(vec![Part { kind, encoding, ..*self.parts.root() }])
+    }
 }
 
 /// The start of a part's header.
@@ -63,7 +66,6 @@ struct Entity {
 
 /// A boundary that is being looked for.
 struct Delimiter<'a> {
-    hash: u64,
     boundary: Cow<'a, [u8]>,
     /// How many parts are open when its multipart is the innermost.
     depth: usize,
@@ -77,14 +79,18 @@ struct Hit {
     after: usize,
 }
 
+/// What stands before every boundary.
+static DASHES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\n--"));
+
 struct Scanner<'a> {
     raw: &'a [u8],
+    /// The header of the message, once it is read.
+    header: Option<Header<'a>>,
     parts: Vec<Part>,
-    lines: Vec<u64>,
+    described: Vec<Described<'a>>,
     /// Indices of the part being read and its ancestors.
     open: Vec<usize>,
     delimiters: Vec<Delimiter<'a>>,
-    dashes: memmem::Finder<'static>,
     counter: LineCounter<'a>,
 }
 
@@ -92,11 +98,11 @@ impl<'a> Scanner<'a> {
     fn new(raw: &'a [u8]) -> Self {
         Self {
             raw,
+            header: None,
             parts: Vec::with_capacity(4),
-            lines: Vec::with_capacity(4),
+            described: Vec::with_capacity(4),
             open: Vec::with_capacity(4),
             delimiters: Vec::new(),
-            dashes: memmem::Finder::new(b"\n--"),
             counter: LineCounter { raw, at: 0, lines: 0 },
         }
     }
@@ -104,25 +110,25 @@ impl<'a> Scanner<'a> {
     /// Reads one header, opens its part, and finds where the next part starts.
     fn enter(&mut self, entity: Entity) -> Option<Entity> {
         let body = self.header_end(entity.at);
-        let raw = self.raw;
-        let header = &raw[entity.at..body];
-        let media = media_type(header, entity.in_digest);
-        let kind = self.open_part(entity.at, body, &media, header);
-        match kind {
-            Kind::Message => return Some(Entity { at: body, in_digest: false }),
-            Kind::Multipart => self.expect(&media),
-            _ => (),
+        let header = Header::read(&self.raw[entity.at..body]);
+        let described = Described::new(&header, entity.in_digest, self.counter.up_to(body));
+        self.header.get_or_insert(header);
+        let kind = self.open_part(entity.at, body, &described);
+        if kind == Kind::Multipart {
+            self.expect(&described.media);
         }
-        self.seek(body)
+        self.described.push(described);
+        match kind {
+            Kind::Message => Some(Entity { at: body, in_digest: false }),
+            _ => self.seek(body),
+        }
     }
 
-    fn open_part(&mut self, at: usize, body: usize, media: &MediaType<'_>, header: &[u8]) -> Kind {
-        let kind = self.kind_of(media);
-        let encoding = fields(header).find(|field| field.is(b"content-transfer-encoding"));
-        let encoding = encoding.map_or(Encoding::SevenBit, |field| Encoding::parse(field.value));
+    fn open_part(&mut self, at: usize, body: usize, described: &Described<'_>) -> Kind {
+        let kind = self.kind_of(&described.media);
+        let encoding = described.encoding.map_or(Encoding::SevenBit, Encoding::parse);
         let depth = self.open.len() as u8;
         self.open.push(self.parts.len());
-        self.lines.push(self.counter.up_to(body));
         self.parts.push(Part {
             kind,
             encoding,
@@ -152,9 +158,9 @@ impl<'a> Scanner<'a> {
     fn expect(&mut self, media: &MediaType<'a>) {
         let Some(boundary) = media.param("boundary").map(trimmed) else { return };
         if !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY {
-            let (hash, depth) = (xxh3_64(&boundary), self.open.len());
+            let depth = self.open.len();
             let digest = media.is("multipart", "digest");
-            self.delimiters.push(Delimiter { hash, boundary, depth, digest });
+            self.delimiters.push(Delimiter { boundary, depth, digest });
         }
     }
 
@@ -188,7 +194,7 @@ impl<'a> Scanner<'a> {
                 at = hit.after;
                 continue;
             }
-            at += self.dashes.find(&self.raw[at..])? + 1;
+            at += DASHES.find(&self.raw[at..])? + 1;
         }
         None
     }
@@ -212,11 +218,10 @@ impl<'a> Scanner<'a> {
             return None;
         }
         let closing = text.strip_suffix(b"--");
-        let (hash, closing_hash) = (xxh3_64(text), closing.map(xxh3_64));
         let after = at + 2 + length;
         self.delimiters.iter().enumerate().rev().find_map(|(delimiter, known)| {
-            let opens = known.hash == hash && *known.boundary == *text;
-            let closes = Some(known.hash) == closing_hash && closing == Some(&*known.boundary);
+            let opens = *known.boundary == *text;
+            let closes = closing == Some(&*known.boundary);
             (opens || closes).then_some(Hit { delimiter, closes: !opens, after })
         })
     }
@@ -231,16 +236,35 @@ impl<'a> Scanner<'a> {
             let part = &mut self.parts[at];
             end = end.max(part.body);
             part.end = end;
-            self.lines[at] = self.counter.up_to(end as usize) - self.lines[at];
+            let lines = &mut self.described[at].lines;
+            *lines = self.counter.up_to(end as usize) - *lines;
             if last && part.kind == Kind::Multipart {
                 part.kind = Kind::Text;
             }
         }
     }
 
-    fn finish(mut self) -> Scan {
+    fn finish(mut self) -> Scan<'a> {
         self.close(0, self.raw.len());
-        Scan { parts: Parts::new(self.parts), lines: self.lines }
+        let header = self.header.unwrap_or_else(|| Header::read(&[]));
+        Scan { header, parts: Parts::new(self.parts), described: self.described }
+    }
+}
+
+impl<'a> Described<'a> {
+    fn new(header: &Header<'a>, in_digest: bool, lines: u64) -> Self {
+        let default = if in_digest { MediaType::MESSAGE } else { MediaType::TEXT };
+        Self {
+            media: header.first(Name::ContentType).and_then(MediaType::parse).unwrap_or(default),
+            id: header.first(Name::ContentId),
+            description: header.first(Name::ContentDescription),
+            encoding: header.first(Name::ContentTransferEncoding),
+            md5: header.first(Name::ContentMd5),
+            disposition: header.first(Name::ContentDisposition),
+            language: header.first(Name::ContentLanguage),
+            location: header.first(Name::ContentLocation),
+            lines,
+        }
     }
 }
 

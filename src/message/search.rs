@@ -6,11 +6,10 @@ use std::borrow::Cow;
 use super::{
     address::{Entry, addresses},
     charset,
-    content::Encoding,
+    content::{Encoding, MediaType},
     header::{Field, fields},
     needle::Needle,
     parts::{Kind, Part, Parts},
-    scan::media_type,
     transfer::decode_transfer,
     words::decode_words,
 };
@@ -51,9 +50,10 @@ pub fn search_text(raw: &[u8], parts: &Parts, needle: &Needle, scope: Scope) -> 
 }
 
 /// The decoded text of a part whose type is text or message; `None` for others and for unknown encodings.
-pub(crate) fn text_of<'a>(header: &[u8], body: &'a [u8], encoding: Encoding) -> Option<Cow<'a, str>> {
+fn text_of<'a>(header: &[u8], body: &'a [u8], encoding: Encoding) -> Option<Cow<'a, str>> {
     // Whatever the default of its place, a part without a type that is a leaf is text.
-    let media = media_type(header, false);
+    let declared = fields(header).find(|field| field.is(b"content-type"));
+    let media = declared.and_then(|field| MediaType::parse(field.value)).unwrap_or(MediaType::TEXT);
     if !media.is_kind("text") && !media.is_kind("message") && !media.is_kind("multipart") {
         return None;
     }

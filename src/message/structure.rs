@@ -1,94 +1,72 @@
 //! BODY and BODYSTRUCTURE, ready for the wire (RFC 9051 §7.5.2). Octets and lines are those of the raw part.
 
+use std::ops::Range;
+
 use super::{
     content::{MediaType, Params, encoding_name},
     envelope::envelope,
-    header::{Field, fields},
+    header::unfold,
+    index::Header,
     limits::MAX_STRUCTURE,
     parts::{Kind, Part},
-    scan::{Scan, media_type},
+    scan::{Described, Scan},
     wire,
 };
 
+/// Both forms of a structure.
+pub(crate) struct Structures {
+    /// BODY
+    pub(crate) body: Vec<u8>,
+    /// BODYSTRUCTURE
+    pub(crate) extended: Vec<u8>,
+}
+
+/// The structures of a message; `None` when BODYSTRUCTURE needs more than [`MAX_STRUCTURE`] octets.
+pub(crate) fn structures(raw: &[u8], scan: &Scan<'_>) -> Option<Structures> {
+    let parts = scan.parts.as_slice();
+    let out = Vec::with_capacity(CAPACITY * parts.len());
+    let mut writer =
+        Writer { raw, parts, described: &scan.described, out, extensions: Vec::with_capacity(parts.len()) };
+    writer.part(0).ok()?;
+    let body = without(&writer.out, &writer.extensions);
+    Some(Structures { body, extended: writer.out })
+}
+
+/// The structures of a message that is one opaque part; nothing of its header is shown.
+pub(crate) fn opaque(root: &Part) -> Structures {
+    let mut extended = b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" ".to_vec();
+    wire::number(&mut extended, root.end - root.body);
+    let body = [&extended, &b")"[..]].concat();
+    extended.extend_from_slice(b" NIL NIL NIL NIL)");
+    Structures { body, extended }
+}
+
+/// Octets that the structure of most parts fits in.
+const CAPACITY: usize = 256;
+
 /// The structure needs more than [`MAX_STRUCTURE`] octets.
-#[derive(Debug)]
-pub(crate) struct TooLarge;
+struct TooLarge;
 
-/// Appends the structure of a message; with `extended`, all extension data.
-pub(crate) fn structure(raw: &[u8], scan: &Scan, extended: bool, out: &mut Vec<u8>) -> Result<(), TooLarge> {
-    let (parts, lines) = (scan.parts.as_slice(), &scan.lines);
-    Writer { raw, parts, lines, extended, out }.part(0, false).map(drop)
-}
-
-/// Appends the structure of a message that is one opaque part; nothing of its header is shown.
-pub(crate) fn opaque(scan: &Scan, extended: bool, out: &mut Vec<u8>) {
-    let root = scan.parts.root();
-    out.extend_from_slice(b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" ");
-    wire::number(out, root.end - root.body);
-    out.extend_from_slice(if extended { b" NIL NIL NIL NIL)" } else { b")" });
-}
-
-struct Writer<'a, 'o> {
+struct Writer<'a, 's> {
     raw: &'a [u8],
-    parts: &'a [Part],
-    lines: &'a [u64],
-    extended: bool,
-    out: &'o mut Vec<u8>,
+    parts: &'s [Part],
+    described: &'s [Described<'a>],
+    /// BODYSTRUCTURE
+    out: Vec<u8>,
+    /// Where in it the extension data is, which BODY has not.
+    extensions: Vec<Range<usize>>,
 }
 
-/// The fields of a part's header that a structure shows, each at its first occurrence.
-#[derive(Default)]
-struct Described<'a> {
-    id: Option<Field<'a>>,
-    description: Option<Field<'a>>,
-    encoding: Option<Field<'a>>,
-    md5: Option<Field<'a>>,
-    disposition: Option<Field<'a>>,
-    language: Option<Field<'a>>,
-    location: Option<Field<'a>>,
-}
-
-impl<'a> Described<'a> {
-    fn collect(header: &'a [u8]) -> Self {
-        let mut described = Self::default();
-        for field in fields(header) {
-            if let Some(slot) = described.slot(field.name) {
-                slot.get_or_insert(field);
-            }
-        }
-        described
-    }
-
-    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<Field<'a>>> {
-        let (prefix, rest) = name.split_at_checked(8)?;
-        if !prefix.eq_ignore_ascii_case(b"content-") {
-            return None;
-        }
-        let slots: [(&[u8], _); 7] = [
-            (b"id", &mut self.id),
-            (b"description", &mut self.description),
-            (b"transfer-encoding", &mut self.encoding),
-            (b"md5", &mut self.md5),
-            (b"disposition", &mut self.disposition),
-            (b"language", &mut self.language),
-            (b"location", &mut self.location),
-        ];
-        slots.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(rest)).map(|(_, slot)| slot)
-    }
-}
-
-impl<'a> Writer<'a, '_> {
+impl<'a, 's> Writer<'a, 's> {
     /// Writes a part and all below it; returns the index of the part that follows. The depth of the recursion
     /// is bounded by `MAX_NESTING`.
-    fn part(&mut self, at: usize, in_digest: bool) -> Result<usize, TooLarge> {
-        let part = self.parts[at];
-        let header = self.bytes(part.header, part.body);
-        let media = shown_type(part.kind, media_type(header, in_digest));
-        let described = Described::collect(header);
+    fn part(&mut self, at: usize) -> Result<usize, TooLarge> {
+        let (kind, described) = (self.parts[at].kind, &self.described[at]);
+        let media = shown_type(kind, &described.media);
         self.out.push(b'(');
-        let next = match part.kind {
-            Kind::Multipart => self.multipart(at, &media, &described)?,
-            _ => self.single(at, &media, &described)?,
+        let next = match kind {
+            Kind::Multipart => self.multipart(at, &media, described)?,
+            _ => self.single(at, &media, described)?,
         };
         self.out.push(b')');
         if self.out.len() > MAX_STRUCTURE { Err(TooLarge) } else { Ok(next) }
@@ -98,20 +76,19 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         at: usize,
         media: &MediaType<'a>,
-        described: &Described<'a>,
+        described: &Described<'_>,
     ) -> Result<usize, TooLarge> {
-        let in_digest = media.is("multipart", "digest");
         let mut next = at + 1;
         while self.parts.get(next).is_some_and(|child| child.depth > self.parts[at].depth) {
-            next = self.part(next, in_digest)?;
+            next = self.part(next)?;
         }
         self.out.push(b' ');
-        wire::string(self.out, media.subtype);
-        if self.extended {
-            self.out.push(b' ');
-            params(self.out, media.params.clone());
-            self.common_extensions(described);
-        }
+        wire::string(&mut self.out, media.subtype);
+        let extension = self.out.len();
+        self.out.push(b' ');
+        params(&mut self.out, media.params.clone());
+        self.common_extensions(described);
+        self.extensions.push(extension..self.out.len());
         Ok(next)
     }
 
@@ -119,7 +96,7 @@ impl<'a> Writer<'a, '_> {
         &mut self,
         at: usize,
         media: &MediaType<'a>,
-        described: &Described<'a>,
+        described: &Described<'_>,
     ) -> Result<usize, TooLarge> {
         self.basic_fields(at, media, described);
         let mut next = at + 1;
@@ -128,67 +105,76 @@ impl<'a> Writer<'a, '_> {
         }
         if matches!(self.parts[at].kind, Kind::Message | Kind::Text) {
             self.out.push(b' ');
-            wire::number(self.out, self.lines[at]);
+            wire::number(&mut self.out, described.lines);
         }
-        if self.extended {
-            self.field(described.md5);
-            self.common_extensions(described);
-        }
+        let extension = self.out.len();
+        self.field(described.md5);
+        self.common_extensions(described);
+        self.extensions.push(extension..self.out.len());
         Ok(next)
     }
 
     /// `"type" "subtype" params id description encoding octets`
-    fn basic_fields(&mut self, at: usize, media: &MediaType<'a>, described: &Described<'a>) {
-        wire::string(self.out, media.kind);
+    fn basic_fields(&mut self, at: usize, media: &MediaType<'a>, described: &Described<'_>) {
+        wire::string(&mut self.out, media.kind);
         self.out.push(b' ');
-        wire::string(self.out, media.subtype);
+        wire::string(&mut self.out, media.subtype);
         self.out.push(b' ');
-        params(self.out, media.params.clone());
+        params(&mut self.out, media.params.clone());
         self.field(described.id);
         self.field(described.description);
         self.out.push(b' ');
-        let encoding = described.encoding.map(|field| encoding_name(field.value));
-        wire::string(self.out, encoding.filter(|name| !name.is_empty()).unwrap_or(b"7bit"));
+        let encoding = described.encoding.map(encoding_name);
+        wire::string(&mut self.out, encoding.filter(|name| !name.is_empty()).unwrap_or(b"7bit"));
         self.out.push(b' ');
-        wire::number(self.out, self.parts[at].end - self.parts[at].body);
+        wire::number(&mut self.out, self.parts[at].end - self.parts[at].body);
     }
 
     /// The envelope and the structure of the message whose root is at `root`.
     fn message_inside(&mut self, root: usize) -> Result<usize, TooLarge> {
         let part = self.parts[root];
         self.out.push(b' ');
-        envelope(self.bytes(part.header, part.body), self.out);
+        let header = self.raw.get(part.header as usize..part.body as usize).unwrap_or_default();
+        envelope(&Header::read(header), &mut self.out);
         self.out.push(b' ');
-        self.part(root, false)
+        self.part(root)
     }
 
     /// Disposition, language and location.
-    fn common_extensions(&mut self, described: &Described<'a>) {
+    fn common_extensions(&mut self, described: &Described<'_>) {
         self.out.push(b' ');
-        disposition(self.out, described.disposition);
+        disposition(&mut self.out, described.disposition);
         self.out.push(b' ');
-        languages(self.out, described.language);
+        languages(&mut self.out, described.language);
         self.field(described.location);
     }
 
-    fn field(&mut self, field: Option<Field<'a>>) {
+    fn field(&mut self, value: Option<&[u8]>) {
         self.out.push(b' ');
-        wire::nstring(self.out, field.map(|field| field.text()).as_deref());
-    }
-
-    fn bytes(&self, start: u64, end: u64) -> &'a [u8] {
-        self.raw.get(start as usize..end as usize).unwrap_or_default()
+        wire::nstring(&mut self.out, value.map(unfold).as_deref());
     }
 }
 
 /// The type to show: the declared one, unless the scan found that it does not hold.
-fn shown_type<'a>(kind: Kind, declared: MediaType<'a>) -> MediaType<'a> {
+fn shown_type<'a>(kind: Kind, declared: &MediaType<'a>) -> MediaType<'a> {
     let container = declared.is_message() || declared.is_kind("multipart");
     match kind {
         Kind::Text if container => MediaType::TEXT,
         Kind::Other if container => MediaType::OPAQUE,
-        _ => declared,
+        _ => declared.clone(),
     }
+}
+
+/// What is left of a structure when its extension data is cut out, which lies in order.
+fn without(extended: &[u8], extensions: &[Range<usize>]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(extended.len());
+    let mut at = 0;
+    for extension in extensions {
+        body.extend_from_slice(&extended[at..extension.start]);
+        at = extension.end;
+    }
+    body.extend_from_slice(&extended[at..]);
+    body
 }
 
 fn params(out: &mut Vec<u8>, params: Params<'_>) {
@@ -202,10 +188,8 @@ fn params(out: &mut Vec<u8>, params: Params<'_>) {
     out.extend_from_slice(if out.len() == start { b"NIL" } else { b")" });
 }
 
-fn disposition(out: &mut Vec<u8>, field: Option<Field<'_>>) {
-    let Some((kind, rest)) =
-        field.map(|field| Params::after_token(field.value)).filter(|(kind, _)| !kind.is_empty())
-    else {
+fn disposition(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    let Some((kind, rest)) = value.map(Params::after_token).filter(|(kind, _)| !kind.is_empty()) else {
         return out.extend_from_slice(b"NIL");
     };
     out.push(b'(');
@@ -216,8 +200,8 @@ fn disposition(out: &mut Vec<u8>, field: Option<Field<'_>>) {
 }
 
 /// RFC 3282 §2: tags separated by commas; always written as a list.
-fn languages(out: &mut Vec<u8>, field: Option<Field<'_>>) {
-    let text = field.map(|field| field.text()).unwrap_or_default();
+fn languages(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    let text = value.map(unfold).unwrap_or_default();
     let start = out.len();
     for tag in text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty()) {
         out.push(if out.len() == start { b'(' } else { b' ' });

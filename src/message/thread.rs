@@ -2,26 +2,14 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::header::fields;
+use super::index::{Header, Name};
 
 /// The hash of the thread's root: the first id of References, else of In-Reply-To, else the message's own.
 /// 0 when it has none of them.
-pub(crate) fn thread(header: &[u8]) -> u64 {
-    let mut best: Option<(usize, &[u8])> = None;
-    for field in fields(header) {
-        let Some(rank) = rank(field.name) else { continue };
-        if best.is_none_or(|(known, _)| rank < known)
-            && let Some(id) = first_id(field.value)
-        {
-            best = Some((rank, id));
-        }
-    }
-    best.map_or(0, |(_, id)| xxh3_64(id))
-}
-
-fn rank(name: &[u8]) -> Option<usize> {
-    let order: [&[u8]; 3] = [b"references", b"in-reply-to", b"message-id"];
-    order.iter().position(|known| known.eq_ignore_ascii_case(name))
+pub(crate) fn thread(header: &Header<'_>) -> u64 {
+    let fields = [Name::References, Name::InReplyTo, Name::MessageId];
+    let root = fields.into_iter().find_map(|name| header.each(name).find_map(first_id));
+    root.map_or(0, xxh3_64)
 }
 
 /// What the first pair of angle brackets holds.
@@ -35,6 +23,10 @@ fn first_id(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn thread(header: &[u8]) -> u64 {
+        super::thread(&Header::read(header))
+    }
 
     #[test]
     fn a_reply_is_in_the_thread_of_its_root() {

@@ -5,7 +5,14 @@ use super::limits::MAX_QUOTED;
 /// Appends a quoted string, or a literal where quoting cannot hold the bytes: 8-bit, CR, LF, or too long.
 /// NUL has no place on the wire (RFC 9051 §4.3.1 allows it in literal8 only) and is dropped.
 pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() <= MAX_QUOTED && bytes.iter().all(|&byte| quotable(byte)) {
+    if bytes.len() > MAX_QUOTED {
+        literal(out, bytes);
+    } else if is_plain(bytes) {
+        out.reserve(bytes.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+    } else if bytes.iter().all(|&byte| quotable(byte)) {
         quoted(out, bytes);
     } else {
         literal(out, bytes);
@@ -33,6 +40,27 @@ pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
         }
     }
     out.extend_from_slice(&digits[at..]);
+}
+
+/// Whether a quoted string holds the bytes as they are. Eight at a time, since most strings are names and words.
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().all(|&word| eight_are_plain(u64::from_le_bytes(word)))
+        && match bytes.last_chunk::<8>() {
+            Some(&last) => eight_are_plain(u64::from_le_bytes(last)),
+            None => rest.iter().all(|&byte| matches!(byte, b' '..=0x7f) && !matches!(byte, b'"' | b'\\')),
+        }
+}
+
+/// Whether no byte is a control, a quote, a backslash or above ASCII: each of the four leaves a byte's highest bit set.
+fn eight_are_plain(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let below = |limit: u64| word.wrapping_sub(ONES * limit);
+    let is = |byte: u8| {
+        let zero = word ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero
+    };
+    (word | below(0x20) | is(b'"') | is(b'\\')) & (ONES << 7) == 0
 }
 
 fn quotable(byte: u8) -> bool {
@@ -74,11 +102,27 @@ mod tests {
         for (bytes, wire) in [
             (&b""[..], &b"\"\""[..]),
             (b"a \"b\" \\c\t", b"\"a \\\"b\\\" \\\\c\t\""),
+            (b"longer than eight", b"\"longer than eight\""),
+            (b"at the very end\"", b"\"at the very end\\\"\""),
             (b"caf\xc3\xa9", b"{5}\r\ncaf\xc3\xa9"),
             (b"bare\rreturn", b"{11}\r\nbare\rreturn"),
             (b"n\0u\0l", b"{3}\r\nnul"),
         ] {
             assert_eq!(written(bytes), wire);
+        }
+    }
+
+    #[test]
+    fn no_place_hides_a_byte() {
+        for byte in 0..=u8::MAX {
+            for place in 0..20 {
+                let mut bytes = [b'~'; 20];
+                bytes[place] = byte;
+                let plain = (b' '..=0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+                assert_eq!(is_plain(&bytes), plain, "{byte} at {place}");
+                assert_eq!(is_plain(&bytes[place / 3..]), plain, "{byte} at {place}, cut");
+                assert_eq!(is_plain(&bytes[place..]), plain, "{byte} in front of {}", 19 - place);
+            }
         }
     }
 
