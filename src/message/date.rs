@@ -121,10 +121,23 @@ fn decimal(digits: &[u8]) -> Option<i32> {
 }
 
 fn month(word: &[u8]) -> Option<i32> {
-    const NAMES: [&[u8]; 12] =
-        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
-    let name = word.get(..3)?;
-    NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)).map(|at| at as i32 + 1)
+    let name: &[u8; 3] = word.first_chunk()?;
+    let month = match &name.map(|byte| byte.to_ascii_lowercase()) {
+        b"jan" => 1,
+        b"feb" => 2,
+        b"mar" => 3,
+        b"apr" => 4,
+        b"may" => 5,
+        b"jun" => 6,
+        b"jul" => 7,
+        b"aug" => 8,
+        b"sep" => 9,
+        b"oct" => 10,
+        b"nov" => 11,
+        b"dec" => 12,
+        _ => return None,
+    };
+    Some(month)
 }
 
 fn days_in(year: i32, month: i32) -> i32 {

@@ -4,6 +4,8 @@ use std::{borrow::Cow, collections::HashSet};
 
 use memchr::memchr;
 
+use super::octets;
+
 /// One header field, borrowed from the raw header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
@@ -28,7 +30,7 @@ impl<'a> Field<'a> {
 
     fn parse(raw: &'a [u8]) -> Self {
         let line = trim_line_end(raw);
-        match memchr(b':', line) {
+        match octets::position(line, b':') {
             Some(colon) => Self { name: line[..colon].trim_ascii_end(), value: &line[colon + 1..], raw },
             None => Self { name: &[], value: line, raw },
         }
@@ -44,6 +46,13 @@ pub fn fields(header: &[u8]) -> Fields<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct Fields<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// What was not walked yet: at the end, the blank line and the body.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {

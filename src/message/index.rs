@@ -1,6 +1,9 @@
 //! The fields of a header that descriptions are made of, found in one walk over it.
 
-use super::header::{Field, Fields, fields};
+use super::{
+    header::{Field, Fields, fields},
+    octets,
+};
 
 /// The fields that something is told from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ impl Name {
             25 => &[(b"content-transfer-encoding", Self::ContentTransferEncoding)],
             _ => &[],
         };
-        known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|&(_, name)| name)
+        known.iter().find(|(known, _)| octets::is_name(name, known)).map(|&(_, name)| name)
     }
 }
 
@@ -71,16 +74,35 @@ pub(crate) struct Header<'a> {
 
 impl<'a> Header<'a> {
     pub(crate) fn read(raw: &'a [u8]) -> Self {
+        Self::read_until(raw, |_| false)
+    }
+
+    /// Reads the header at the start of `raw`, up to its blank line, or a line for which `ends` holds, or the end.
+    pub(crate) fn read_until(raw: &'a [u8], ends: impl Fn(&'a [u8]) -> bool) -> Self {
         let mut header = Self { raw, first: [None; Name::COUNT], repeated: 0 };
-        for Field { name, value, .. } in fields(raw) {
-            if let Some(name) = Name::of(name) {
-                match &mut header.first[name as usize] {
-                    Some(_) => header.repeated |= name.bit(),
-                    first => *first = Some(value),
-                }
+        let mut fields = fields(raw);
+        while !ends(fields.rest())
+            && let Some(field) = fields.next()
+        {
+            header.take(&field);
+        }
+        let rest = fields.rest();
+        header.raw = &raw[..raw.len() - rest.len()];
+        header
+    }
+
+    fn take(&mut self, field: &Field<'a>) {
+        if let Some(name) = Name::of(field.name) {
+            match &mut self.first[name as usize] {
+                Some(_) => self.repeated |= name.bit(),
+                first => *first = Some(field.value),
             }
         }
-        header
+    }
+
+    /// The bytes of all fields.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
     }
 
     /// The value of the first field of this name.

@@ -10,7 +10,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `header`, `index`, `lexer`, `address`, `content`, `date` | fields and what is in them |
+//! | `header`, `index`, `lexer`, `octets`, `address`, `content`, `date` | fields and what is in them |
 //! | `scan`, `parts` | the MIME tree: finding it, storing it, numbering it |
 //! | `envelope`, `structure`, `wire` | what goes to clients |
 //! | `transfer`, `charset`, `words`, `html` | decoding |
@@ -30,6 +30,7 @@ mod lexer;
 pub mod limits;
 mod message_id;
 mod needle;
+mod octets;
 mod parts;
 mod preview;
 mod scan;

@@ -7,6 +7,7 @@ use super::{
     content::{Encoding, Params},
     html,
     limits::{MAX_PREVIEW_CHARS, MAX_PREVIEW_INPUT},
+    octets,
     parts::{Kind, Part},
     scan::{Described, Scan},
     transfer::decode_transfer,
@@ -17,6 +18,8 @@ const PLAIN_INPUT: usize = 4096;
 /// Octets that are read first: most texts fill a preview with them.
 const PLAIN_START: usize = 512;
 const HTML_START: usize = 4096;
+/// The control that is not below the space.
+const DELETE: u8 = 0x7f;
 
 /// The text of the first plain part that is no attachment, else of the first HTML part; white space is
 /// folded. Messages inside are not looked at. `None` when that leaves nothing.
@@ -157,16 +160,23 @@ impl Folded {
         }
     }
 
-    /// The length of what can be taken as it stands: ASCII without controls and without a second space.
+    /// The length of a start that can be taken as it stands: ASCII without controls and without a second space.
+    /// Maybe not of the longest; characters help over its end.
     fn plain_length(&self, text: &str) -> usize {
         let room = MAX_PREVIEW_CHARS - self.count;
-        let mut spaced = self.spaced;
-        let mut bytes = text.bytes().take(room);
-        let end = bytes.position(|byte| {
-            let after_space = std::mem::replace(&mut spaced, byte == b' ');
-            !matches!(byte, b' '..=b'~') || (after_space && byte == b' ')
-        });
-        end.unwrap_or(room.min(text.len()))
+        let (words, _) = text.as_bytes()[..room.min(text.len())].as_chunks();
+        let mut spaced = u64::from(self.spaced) << 7;
+        for (at, &word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(word);
+            let spaces = octets::equal(word, b' ');
+            let second = spaces & (spaces << 8 | spaced);
+            let marks = octets::controls_and_8bit(word) | octets::equal(word, DELETE) | second;
+            if marks != 0 {
+                return at * 8 + octets::lowest(marks);
+            }
+            spaced = spaces >> 56;
+        }
+        words.len() * 8
     }
 
     fn push_character(&mut self, character: char) {

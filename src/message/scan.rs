@@ -76,7 +76,8 @@ struct Delimiter<'a> {
 struct Hit {
     delimiter: usize,
     closes: bool,
-    after: usize,
+    /// Octets of its line.
+    length: usize,
 }
 
 /// What stands before every boundary.
@@ -109,9 +110,9 @@ impl<'a> Scanner<'a> {
 
     /// Reads one header, opens its part, and finds where the next part starts.
     fn enter(&mut self, entity: Entity) -> Option<Entity> {
-        let body = self.header_end(entity.at);
-        let header = Header::read(&self.raw[entity.at..body]);
-        let described = Described::new(&header, entity.in_digest, self.counter.up_to(body));
+        let (header, body) = self.header(entity.at);
+        self.count_lines(body);
+        let described = Described::new(&header, entity.in_digest, self.counter.lines);
         self.header.get_or_insert(header);
         let kind = self.open_part(entity.at, body, &described);
         if kind == Kind::Multipart {
@@ -164,34 +165,31 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where the body starts: after the blank line; at a delimiter, or the end, when there is none. When
-    /// neither the first line nor the second could be a field, all of it is body.
-    fn header_end(&self, start: usize) -> usize {
-        let mut at = start;
-        loop {
-            let rest = &self.raw[at..];
-            if let Some(length) = blank_line(rest) {
-                return at + length;
-            }
-            let length = line_end(rest);
-            let no_header =
-                at == start && memchr(b':', &rest[..length]).is_none() && !is_field(&rest[length..]);
-            if length == 0 || no_header || self.delimiter_at(at).is_some() {
-                return at;
-            }
-            at += length;
+    /// Reads the header, and says where the body starts: after the blank line; at a delimiter, or the end, when
+    /// there is none. When neither the first line nor the second could be a field, all of it is body.
+    fn header(&self, start: usize) -> (Header<'a>, usize) {
+        let rest = &self.raw[start..];
+        let first = &rest[..line_end(rest)];
+        if blank_line(rest).is_none() && memchr(b':', first).is_none() && !is_field(&rest[first.len()..]) {
+            return (Header::read(&[]), start);
         }
+        let header = Header::read_until(rest, |line| self.delimiter_in(line).is_some());
+        let end = start + header.len();
+        let blank = blank_line(&self.raw[end..]);
+        (header, end + blank.unwrap_or(0))
     }
 
     /// Looks for a delimiter from a start of line on, and closes what it ends.
     fn seek(&mut self, from: usize) -> Option<Entity> {
         let mut at = from;
         while !self.delimiters.is_empty() {
-            if let Some(hit) = self.delimiter_at(at) {
-                if let Some(entity) = self.pass(at, &hit) {
+            if let Some(hit) = self.delimiter_in(&self.raw[at..]) {
+                let after = at + hit.length;
+                if let Some(digest) = self.pass(at, &hit) {
+                    let entity = Entity { at: after, in_digest: digest };
                     return (self.parts.len() < MAX_PARTS).then_some(entity);
                 }
-                at = hit.after;
+                at = after;
                 continue;
             }
             at += DASHES.find(&self.raw[at..])? + 1;
@@ -199,16 +197,18 @@ impl<'a> Scanner<'a> {
         None
     }
 
-    fn pass(&mut self, at: usize, hit: &Hit) -> Option<Entity> {
+    /// Closes what a delimiter at `at` ends. Where it opens a part, says whether that is one of a digest.
+    fn pass(&mut self, at: usize, hit: &Hit) -> Option<bool> {
         let Delimiter { depth, digest, .. } = self.delimiters[hit.delimiter];
         self.close(depth, before_line_end(self.raw, at));
         // RFC 2046 §5.1.2: an outer delimiter also ends every multipart inside.
         self.delimiters.truncate(hit.delimiter + usize::from(!hit.closes));
-        (!hit.closes).then_some(Entity { at: hit.after, in_digest: digest })
+        (!hit.closes).then_some(digest)
     }
 
-    fn delimiter_at(&self, at: usize) -> Option<Hit> {
-        let line = self.raw[at..].strip_prefix(b"--")?;
+    /// The delimiter that `rest` starts with.
+    fn delimiter_in(&self, rest: &[u8]) -> Option<Hit> {
+        let line = rest.strip_prefix(b"--")?;
         if self.delimiters.is_empty() {
             return None;
         }
@@ -218,30 +218,41 @@ impl<'a> Scanner<'a> {
             return None;
         }
         let closing = text.strip_suffix(b"--");
-        let after = at + 2 + length;
         self.delimiters.iter().enumerate().rev().find_map(|(delimiter, known)| {
             let opens = *known.boundary == *text;
             let closes = closing == Some(&*known.boundary);
-            (opens || closes).then_some(Hit { delimiter, closes: !opens, after })
+            (opens || closes).then_some(Hit { delimiter, closes: !opens, length: 2 + length })
         })
     }
 
     /// Ends every open part beyond `depth`. The line end before a delimiter belongs to it, unless the part's
     /// blank line or its last header line needs it.
     fn close(&mut self, depth: usize, end: usize) {
-        let mut end = end as u64;
+        let Some(&innermost) = self.open.last() else { return };
+        let end = self.parts[innermost].body.max(end as u64);
+        self.count_lines(end as usize);
         while self.open.len() > depth {
             let Some(at) = self.open.pop() else { return };
             let last = at + 1 == self.parts.len();
             let part = &mut self.parts[at];
-            end = end.max(part.body);
             part.end = end;
             let lines = &mut self.described[at].lines;
-            *lines = self.counter.up_to(end as usize) - *lines;
+            *lines = self.counter.lines - *lines;
             if last && part.kind == Kind::Multipart {
                 part.kind = Kind::Text;
             }
         }
+    }
+
+    /// Counts lines up to a position, unless no open part shows how many it has. A multipart does if it stays without
+    /// parts.
+    fn count_lines(&mut self, position: usize) {
+        let counts = self.open.iter().any(|&at| match self.parts[at].kind {
+            Kind::Text | Kind::Message => true,
+            Kind::Multipart => at + 1 == self.parts.len(),
+            Kind::Other => false,
+        });
+        self.counter.move_to(position, counts);
     }
 
     fn finish(mut self) -> Scan<'a> {
@@ -268,7 +279,8 @@ impl<'a> Described<'a> {
     }
 }
 
-/// Counts lines from the start of the message; each byte is looked at once, since positions only grow.
+/// Counts lines from the start of the message, where asked to; each byte is looked at once, since positions only
+/// grow.
 struct LineCounter<'a> {
     raw: &'a [u8],
     at: usize,
@@ -276,10 +288,11 @@ struct LineCounter<'a> {
 }
 
 impl LineCounter<'_> {
-    fn up_to(&mut self, position: usize) -> u64 {
-        self.lines += memchr_iter(b'\n', &self.raw[self.at..position]).count() as u64;
+    fn move_to(&mut self, position: usize, counts: bool) {
+        if counts {
+            self.lines += memchr_iter(b'\n', &self.raw[self.at..position]).count() as u64;
+        }
         self.at = position;
-        self.lines
     }
 }
 

@@ -1,6 +1,6 @@
 //! Strings as IMAP writes them (RFC 9051 §4.3).
 
-use super::limits::MAX_QUOTED;
+use super::{limits::MAX_QUOTED, octets};
 
 /// Appends a quoted string, or a literal where quoting cannot hold the bytes: 8-bit, CR, LF, or too long.
 /// NUL has no place on the wire (RFC 9051 §4.3.1 allows it in literal8 only) and is dropped.
@@ -42,25 +42,18 @@ pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Whether a quoted string holds the bytes as they are. Eight at a time, since most strings are names and words.
+/// Whether a quoted string holds the bytes as they are.
 fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().all(|&word| eight_are_plain(u64::from_le_bytes(word)))
-        && match bytes.last_chunk::<8>() {
-            Some(&last) => eight_are_plain(u64::from_le_bytes(last)),
-            None => rest.iter().all(|&byte| matches!(byte, b' '..=0x7f) && !matches!(byte, b'"' | b'\\')),
-        }
+    if let Some(end) = bytes.last_chunk() {
+        eight_are_plain(*end) && bytes.as_chunks().0.iter().all(|&word| eight_are_plain(word))
+    } else {
+        bytes.iter().all(|&byte| matches!(byte, b' '..=0x7f) && !matches!(byte, b'"' | b'\\'))
+    }
 }
 
-/// Whether no byte is a control, a quote, a backslash or above ASCII: each of the four leaves a byte's highest bit set.
-fn eight_are_plain(word: u64) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let below = |limit: u64| word.wrapping_sub(ONES * limit);
-    let is = |byte: u8| {
-        let zero = word ^ (ONES * u64::from(byte));
-        zero.wrapping_sub(ONES) & !zero
-    };
-    (word | below(0x20) | is(b'"') | is(b'\\')) & (ONES << 7) == 0
+fn eight_are_plain(word: [u8; 8]) -> bool {
+    let word = u64::from_le_bytes(word);
+    octets::controls_and_8bit(word) | octets::equal(word, b'"') | octets::equal(word, b'\\') == 0
 }
 
 fn quotable(byte: u8) -> bool {
