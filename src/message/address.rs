@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::lexer::{Lexer, is_space};
+use super::lexer::{Lexer, Set, is_space};
 
 /// What an address list is made of, in order. The text is borrowed from scratch space and valid for the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ enum Stage {
 impl<'a> Reader<'a> {
     /// Reads one token; false at the end.
     fn step(&mut self, visit: &mut impl FnMut(Entry<'_>)) -> bool {
-        self.spaced |= self.lexer.skip_space();
+        self.spaced |= self.lexer.peek().is_some_and(is_space) && self.lexer.skip_space();
         let Some(byte) = self.lexer.peek() else {
             self.end_group(visit);
             return false;
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
                 self.special(byte, visit);
             }
             _ => {
-                let word = self.run(ends_word);
+                let word = self.run(&WORD_ENDS);
                 self.draft.word(&word, self.spaced);
             }
         }
@@ -163,14 +163,14 @@ impl<'a> Reader<'a> {
     }
 
     fn domain_literal(&mut self) {
-        let literal = self.run(|byte| matches!(byte, b']' | b',' | b'>'));
+        let literal = self.run(&LITERAL_ENDS);
         self.draft.word(&literal, self.spaced);
         if self.lexer.eat(b']') {
             self.draft.word(&self.before(), false);
         }
     }
 
-    fn run(&mut self, stop: impl Fn(u8) -> bool) -> Word<'a> {
+    fn run(&mut self, stop: &Set) -> Word<'a> {
         let start = self.position();
         Word::Standing { start, text: self.lexer.run(stop) }
     }
@@ -356,9 +356,8 @@ impl<'a> Text<'a> {
     }
 }
 
-fn ends_word(byte: u8) -> bool {
-    is_space(byte) || matches!(byte, b'(' | b'"' | b'[' | b',' | b';' | b':' | b'<' | b'>' | b'@')
-}
+static WORD_ENDS: Set = Set::new(b" \t\r\n(\"[,;:<>@");
+static LITERAL_ENDS: Set = Set::new(b"],>");
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::lexer::{Lexer, is_space};
+use super::lexer::{Lexer, Set};
 
 /// A `Content-Type`, or a default. Parts of the name are as received; compare with [`MediaType::is`].
 #[derive(Clone, Debug)]
@@ -27,13 +27,13 @@ impl<'a> MediaType<'a> {
     pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
         let mut lexer = Lexer::new(value);
         lexer.skip_cfws();
-        let kind = lexer.run(ends_token);
+        let kind = lexer.run(&TOKEN_ENDS);
         lexer.skip_cfws();
         if !lexer.eat(b'/') {
             return None;
         }
         lexer.skip_cfws();
-        let subtype = lexer.run(ends_token);
+        let subtype = lexer.run(&TOKEN_ENDS);
         (!kind.is_empty() && !subtype.is_empty()).then_some(Self { kind, subtype, params: Params { lexer } })
     }
 
@@ -73,7 +73,7 @@ impl<'a> Params<'a> {
     pub(crate) fn after_token(value: &'a [u8]) -> (&'a [u8], Self) {
         let mut lexer = Lexer::new(value);
         lexer.skip_cfws();
-        (lexer.run(|byte| is_space(byte) || matches!(byte, b';' | b'(')), Self { lexer })
+        (lexer.run(&VALUE_ENDS), Self { lexer })
     }
 
     /// Moves behind the next semicolon that is in no comment or string.
@@ -95,7 +95,7 @@ impl<'a> Params<'a> {
         self.lexer.skip_cfws();
         match self.lexer.peek() {
             Some(b'"') => self.lexer.quoted(),
-            _ => Cow::Borrowed(self.lexer.run(|byte| is_space(byte) || matches!(byte, b';' | b'('))),
+            _ => Cow::Borrowed(self.lexer.run(&VALUE_ENDS)),
         }
     }
 }
@@ -107,7 +107,7 @@ impl<'a> Iterator for Params<'a> {
         loop {
             self.next_section()?;
             self.lexer.skip_cfws();
-            let name = self.lexer.run(|byte| is_space(byte) || matches!(byte, b'=' | b';' | b'(' | b'"'));
+            let name = self.lexer.run(&NAME_ENDS);
             self.lexer.skip_cfws();
             if !name.is_empty() && self.lexer.eat(b'=') {
                 return Some((name, self.value()));
@@ -156,9 +156,9 @@ pub(crate) fn encoding_name(value: &[u8]) -> &[u8] {
     Params::after_token(value).0
 }
 
-fn ends_token(byte: u8) -> bool {
-    is_space(byte) || matches!(byte, b'/' | b';' | b'(' | b'"')
-}
+static TOKEN_ENDS: Set = Set::new(b" \t\r\n/;(\"");
+static NAME_ENDS: Set = Set::new(b" \t\r\n=;(\"");
+static VALUE_ENDS: Set = Set::new(b" \t\r\n;(");
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! `Date:` fields (RFC 5322 §3.3 and §4.3), and the forms that old mail has besides.
 
-use super::lexer::{Lexer, is_space};
+use super::lexer::{Lexer, Set};
 
 /// When a message says that it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,11 @@ pub fn parse_date(value: &[u8]) -> Option<SentDate> {
 
 /// A run up to white space, a comma or a comment; a hyphen also ends one in `15-Feb-1994`.
 fn word<'a>(lexer: &mut Lexer<'a>, in_date: bool) -> &'a [u8] {
-    lexer.run(|byte| is_space(byte) || matches!(byte, b',' | b'(') || (in_date && byte == b'-'))
+    lexer.run(if in_date { &DATE_WORD_ENDS } else { &WORD_ENDS })
 }
+
+static WORD_ENDS: Set = Set::new(b" \t\r\n,(");
+static DATE_WORD_ENDS: Set = Set::new(b" \t\r\n,(-");
 
 #[derive(Default)]
 struct Draft {

@@ -36,9 +36,9 @@ impl<'a> Lexer<'a> {
         found
     }
 
-    /// The bytes up to one that `stop` names.
-    pub(crate) fn run(&mut self, stop: impl Fn(u8) -> bool) -> &'a [u8] {
-        let length = self.rest.iter().position(|&byte| stop(byte)).unwrap_or(self.rest.len());
+    /// The bytes up to one of these.
+    pub(crate) fn run(&mut self, stop: &Set) -> &'a [u8] {
+        let length = self.rest.iter().position(|&byte| stop.holds(byte)).unwrap_or(self.rest.len());
         let (run, rest) = self.rest.split_at(length);
         self.rest = rest;
         run
@@ -46,11 +46,22 @@ impl<'a> Lexer<'a> {
 
     /// Skips white space and line ends; says whether there was any.
     pub(crate) fn skip_space(&mut self) -> bool {
-        !self.run(|byte| !is_space(byte)).is_empty()
+        let length = self.rest.iter().position(|&byte| !is_space(byte)).unwrap_or(self.rest.len());
+        self.rest = &self.rest[length..];
+        length > 0
     }
 
-    /// Skips white space and comments.
+    /// Skips white space and comments: mostly nothing, or one space.
+    #[inline]
     pub(crate) fn skip_cfws(&mut self) {
+        match *self.rest {
+            [b' ', b'!'..=b'\'' | b'*'..=b'~', ..] => self.bump(),
+            [byte, ..] if is_space(byte) || byte == b'(' => self.skip_some_cfws(),
+            _ => (),
+        }
+    }
+
+    fn skip_some_cfws(&mut self) {
         self.skip_space();
         while self.peek() == Some(b'(') {
             self.comment();
@@ -94,6 +105,25 @@ impl<'a> Lexer<'a> {
         self.rest = rest;
         self.bump();
         if plain { Cow::Borrowed(text) } else { Cow::Owned(unescape(text)) }
+    }
+}
+
+/// A set of bytes.
+pub(crate) struct Set([bool; 256]);
+
+impl Set {
+    pub(crate) const fn new(bytes: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut at = 0;
+        while at < bytes.len() {
+            set[bytes[at] as usize] = true;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    fn holds(&self, byte: u8) -> bool {
+        self.0[usize::from(byte)]
     }
 }
 

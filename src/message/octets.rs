@@ -17,27 +17,34 @@ pub(crate) fn equal(word: u64, octet: u8) -> u64 {
     difference.wrapping_sub(ONES) & !difference & HIGHEST
 }
 
+/// Whether `check` holds for all octets, which it gets in words of eight; some come twice.
+pub(crate) fn all(bytes: &[u8], check: impl Fn(u64) -> bool) -> bool {
+    let check = |word| check(u64::from_le_bytes(word));
+    match (bytes, bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (_, Some(&end), ..) => check(end) && bytes.as_chunks().0.iter().all(|&word| check(word)),
+        (_, _, Some(&[a, b, c, d]), Some(&[e, f, g, h])) => check([a, b, c, d, e, f, g, h]),
+        (&[a, .., c], ..) => check([a, bytes[1], c, a, a, a, a, a]),
+        (&[a], ..) => check([a; 8]),
+        _ => true,
+    }
+}
+
 /// The index of the lowest mark.
 pub(crate) fn lowest(marks: u64) -> usize {
     marks.trailing_zeros() as usize / 8
 }
 
-/// Where `octet` is first.
+/// Where `octet` is first, which is probably near.
 pub(crate) fn position(bytes: &[u8], octet: u8) -> Option<usize> {
-    const NEAR: usize = 4;
-    let (words, rest) = bytes.as_chunks();
-    for (at, &word) in words.iter().enumerate().take(NEAR) {
+    let mut rest = bytes;
+    while let Some((&word, tail)) = rest.split_first_chunk() {
         let marks = equal(u64::from_le_bytes(word), octet);
         if marks != 0 {
-            return Some(at * 8 + lowest(marks));
+            return Some(bytes.len() - rest.len() + lowest(marks));
         }
+        rest = tail;
     }
-    let passed = words.len().min(NEAR) * 8;
-    if words.len() < NEAR {
-        rest.iter().position(|&byte| byte == octet).map(|at| passed + at)
-    } else {
-        memchr::memchr(octet, &bytes[passed..]).map(|at| passed + at)
-    }
+    rest.iter().position(|&byte| byte == octet).map(|at| bytes.len() - rest.len() + at)
 }
 
 /// Whether `name` is `known` but for case. `known` is made of small letters, digits and hyphens.

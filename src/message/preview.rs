@@ -181,7 +181,7 @@ impl Folded {
 
     fn push_character(&mut self, character: char) {
         let space = character.is_whitespace() || character.is_control();
-        if is_invisible(character) || (space && self.spaced) {
+        if (space && self.spaced) || is_invisible(character) {
             return;
         }
         self.text.push(if space { ' ' } else { character });

@@ -173,7 +173,8 @@ impl<'a> Scanner<'a> {
         if blank_line(rest).is_none() && memchr(b':', first).is_none() && !is_field(&rest[first.len()..]) {
             return (Header::read(&[]), start);
         }
-        let header = Header::read_until(rest, |line| self.delimiter_in(line).is_some());
+        let header =
+            Header::read_until(rest, |line| line.starts_with(b"--") && self.delimiter_in(line).is_some());
         let end = start + header.len();
         let blank = blank_line(&self.raw[end..]);
         (header, end + blank.unwrap_or(0))

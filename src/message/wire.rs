@@ -44,16 +44,9 @@ pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
 
 /// Whether a quoted string holds the bytes as they are.
 fn is_plain(bytes: &[u8]) -> bool {
-    if let Some(end) = bytes.last_chunk() {
-        eight_are_plain(*end) && bytes.as_chunks().0.iter().all(|&word| eight_are_plain(word))
-    } else {
-        bytes.iter().all(|&byte| matches!(byte, b' '..=0x7f) && !matches!(byte, b'"' | b'\\'))
-    }
-}
-
-fn eight_are_plain(word: [u8; 8]) -> bool {
-    let word = u64::from_le_bytes(word);
-    octets::controls_and_8bit(word) | octets::equal(word, b'"') | octets::equal(word, b'\\') == 0
+    octets::all(bytes, |word| {
+        octets::controls_and_8bit(word) | octets::equal(word, b'"') | octets::equal(word, b'\\') == 0
+    })
 }
 
 fn quotable(byte: u8) -> bool {
