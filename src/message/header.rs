@@ -53,19 +53,38 @@ impl<'a> Fields<'a> {
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
+
+    fn next_raw(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() || blank_line(self.rest).is_some() {
+            return None;
+        }
+        let (raw, rest) = self.rest.split_at(field_end(self.rest));
+        self.rest = rest;
+        Some(raw)
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        if self.rest.is_empty() || blank_line(self.rest).is_some() {
-            return None;
-        }
-        let (raw, rest) = self.rest.split_at(field_end(self.rest));
-        self.rest = rest;
-        Some(Field::parse(raw))
+        self.next_raw().map(Field::parse)
     }
+}
+
+/// The fields of a header that have this name. Others are passed by without being read.
+pub(crate) fn fields_named<'a>(header: &'a [u8], name: &[u8]) -> impl Iterator<Item = Field<'a>> {
+    let mut fields = fields(header);
+    let raws = std::iter::from_fn(move || fields.next_raw()).filter(move |raw| may_be(raw, name));
+    raws.map(Field::parse).filter(move |field| field.is(name))
+}
+
+/// Whether a look at two bytes does not rule out that a field has this name.
+fn may_be(raw: &[u8], name: &[u8]) -> bool {
+    let (Some(first), Some(wanted)) = (raw.first(), name.first()) else { return true };
+    let after = raw.get(name.len());
+    first.eq_ignore_ascii_case(wanted)
+        && after.is_some_and(|&byte| byte == b':' || byte.is_ascii_whitespace())
 }
 
 /// `HEADER.FIELDS` and, with `invert`, `HEADER.FIELDS.NOT` (RFC 9051 §6.4.5): the matching fields as they
@@ -74,9 +93,13 @@ pub fn header_fields(header: &[u8], names: &[&[u8]], invert: bool, out: &mut Vec
     let names = Names::new(names);
     // A few fields are asked for, of a header that is a few times as long.
     out.reserve(header.len().min(512) + 2);
-    for field in fields(header).filter(|field| names.contains(field.name) != invert) {
-        out.extend_from_slice(field.raw);
-        if !field.raw.ends_with(b"\n") {
+    let mut fields = fields(header);
+    while let Some(raw) = fields.next_raw() {
+        if names.hold(raw) == invert {
+            continue;
+        }
+        out.extend_from_slice(raw);
+        if !raw.ends_with(b"\n") {
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -85,7 +108,7 @@ pub fn header_fields(header: &[u8], names: &[&[u8]], invert: bool, out: &mut Vec
 
 /// Names to look fields up in. Hashed when there are many, since both sides may be hostile.
 enum Names<'a> {
-    Few(&'a [&'a [u8]]),
+    Few(&'a [&'a [u8]], FirstLetters),
     Many(HashSet<Vec<u8>>),
 }
 
@@ -94,16 +117,39 @@ impl<'a> Names<'a> {
 
     fn new(names: &'a [&'a [u8]]) -> Self {
         if names.len() <= Self::FEW {
-            return Self::Few(names);
+            return Self::Few(names, FirstLetters::of(names));
         }
         Self::Many(names.iter().map(|name| name.to_ascii_lowercase()).collect())
     }
 
-    fn contains(&self, name: &[u8]) -> bool {
+    /// Whether the name of the field is one of these.
+    fn hold(&self, raw: &[u8]) -> bool {
         match self {
-            Self::Few(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
-            Self::Many(names) => names.contains(&name.to_ascii_lowercase()),
+            Self::Few(names, first) => {
+                first.may_be(raw) && names.iter().any(|name| may_be(raw, name) && Field::parse(raw).is(name))
+            }
+            Self::Many(names) => names.contains(&Field::parse(raw).name.to_ascii_lowercase()),
         }
+    }
+}
+
+/// The bytes that fields of some names begin with, a bit for each: most other fields begin with others.
+struct FirstLetters([u64; 4]);
+
+impl FirstLetters {
+    fn of(names: &[&[u8]]) -> Self {
+        // A field without a name begins with any byte.
+        let mut bits = if names.iter().any(|name| name.is_empty()) { [u64::MAX; 4] } else { [0; 4] };
+        for letter in names.iter().filter_map(|name| name.first()) {
+            for letter in [letter.to_ascii_lowercase(), letter.to_ascii_uppercase()] {
+                bits[usize::from(letter >> 6)] |= 1 << (letter & 63);
+            }
+        }
+        Self(bits)
+    }
+
+    fn may_be(&self, raw: &[u8]) -> bool {
+        raw.first().is_some_and(|byte| self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1)
     }
 }
 
@@ -166,7 +212,7 @@ mod tests {
     fn fields_stop_at_the_blank_line() {
         let names: Vec<_> = fields(HEADER).map(|field| field.name).collect();
         assert_eq!(names, [&b"From"[..], b"X-Long", b"", b"SUBJECT"]);
-        let long = fields(HEADER).find(|field| field.is(b"x-long")).unwrap();
+        let long = fields_named(HEADER, b"x-LONG").next().unwrap();
         assert_eq!(long.text().as_ref(), b"one\ttwo");
         assert_eq!(long.raw, b"X-Long : one\r\n\ttwo\r\n");
     }
@@ -176,6 +222,7 @@ mod tests {
         assert_eq!(select(&["subject", "x-LONG"], false), "X-Long : one\r\n\ttwo\r\nSUBJECT: s\n\r\n");
         assert_eq!(select(&["subject", "x-long"], true), "From: a@x\r\nno colon here\r\n\r\n");
         assert_eq!(select(&["none"], false), "\r\n");
+        assert_eq!(select(&["", "x-lon", "x-long ", "SUBJECT:"], false), "no colon here\r\n\r\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     address::{Entry, addresses},
     charset,
     content::{Encoding, MediaType},
-    header::{Field, fields},
+    header::{Field, fields, fields_named},
     needle::Needle,
     parts::{Kind, Part, Parts},
     transfer::decode_transfer,
@@ -27,7 +27,7 @@ pub enum Scope {
 /// empty needle asks whether the field exists. Address fields are looked through as they stand, and in the
 /// form `name <local@domain>` without comments, folds and quoting.
 pub fn search_header(header: &[u8], field: &[u8], needle: &Needle) -> bool {
-    let mut occurrences = fields(header).filter(|found| found.is(field));
+    let mut occurrences = fields_named(header, field);
     if needle.is_empty() {
         return occurrences.next().is_some();
     }
@@ -52,7 +52,7 @@ pub fn search_text(raw: &[u8], parts: &Parts, needle: &Needle, scope: Scope) -> 
 /// The decoded text of a part whose type is text or message; `None` for others and for unknown encodings.
 fn text_of<'a>(header: &[u8], body: &'a [u8], encoding: Encoding) -> Option<Cow<'a, str>> {
     // Whatever the default of its place, a part without a type that is a leaf is text.
-    let declared = fields(header).find(|field| field.is(b"content-type"));
+    let declared = fields_named(header, b"content-type").next();
     let media = declared.and_then(|field| MediaType::parse(field.value)).unwrap_or(MediaType::TEXT);
     if !media.is_kind("text") && !media.is_kind("message") && !media.is_kind("multipart") {
         return None;
