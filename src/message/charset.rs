@@ -23,9 +23,7 @@ pub(crate) fn decode<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> Cow<'a, str
 /// The longest start of `bytes` that [`decode`] certainly shows as it stands, whatever follows it.
 pub(crate) fn certain_start<'a>(charset: Option<&[u8]>, bytes: &'a [u8]) -> &'a str {
     let name = charset.map(<[u8]>::trim_ascii).unwrap_or_default();
-    let valid =
-        std::str::from_utf8(bytes).or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]));
-    let valid = valid.unwrap_or_default();
+    let valid = valid_start(bytes);
     if is_utf8(name) {
         valid
     } else if is_ascii(name) || extends_ascii(name) || charset_decoder(name).is_none() {
@@ -45,9 +43,19 @@ fn is_ascii(name: &[u8]) -> bool {
     is_any(name, &["", "us-ascii", "ascii", "unknown-8bit"])
 }
 
+/// Checking text that is whole is much faster than looking for what is broken, which mostly is the end.
 fn utf8(bytes: &[u8]) -> Cow<'_, str> {
-    // Checking whole text is much faster than looking for what is broken.
-    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+    let whole = valid_start(bytes);
+    match &bytes[whole.len()..] {
+        [] => Cow::Borrowed(whole),
+        broken => Cow::Owned([whole, &String::from_utf8_lossy(broken)].concat()),
+    }
+}
+
+fn valid_start(bytes: &[u8]) -> &str {
+    let valid =
+        std::str::from_utf8(bytes).or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]));
+    valid.unwrap_or_default()
 }
 
 /// Families whose ASCII bytes always mean ASCII: no tables are needed for mail that only declares them.
@@ -83,7 +91,7 @@ fn undeclared(bytes: &[u8]) -> Cow<'_, str> {
     let cut = error.error_len().is_none() && !bytes[..error.valid_up_to()].is_ascii();
     match charset_decoder(b"windows-1252") {
         Some(decoder) if !cut => Cow::Owned(decoder(bytes)),
-        _ => String::from_utf8_lossy(bytes),
+        _ => utf8(bytes),
     }
 }
 
@@ -106,6 +114,7 @@ mod tests {
             (None, b"caf\xc3\xa9", "café"),
             (None, b"caf\xe9", "café"),
             (None, b"caf\xc3\xa9 \xe2\x82", "café \u{fffd}"),
+            (Some("utf8"), b"\xffcaf\xc3\xa9 \xe2\x82 \xc3", "\u{fffd}café \u{fffd} \u{fffd}"),
             (Some("us-ascii"), b"caf\xe9", "café"),
             (Some("no-such-charset"), b"caf\xc3\xa9", "café"),
         ] {

@@ -1,12 +1,14 @@
 //! The readable text of HTML, well enough for a preview.
 
+use memchr::{memchr2, memmem};
+
 /// Appends the text of `html` to `out` until `enough` visible characters are written. Tags separate words; styles,
 /// scripts, the head and comments are left out.
 pub(crate) fn text(html: &str, enough: usize, out: &mut String) {
     let mut rest = html;
     let mut written = 0;
     while written < enough && !rest.is_empty() {
-        let length = rest.find(['<', '&']).unwrap_or(rest.len());
+        let length = memchr2(b'<', b'&', rest.as_bytes()).unwrap_or(rest.len());
         let (plain, tail) = rest.split_at(length);
         written += push(plain, out);
         let (character, tail) = match tail.as_bytes() {
@@ -39,13 +41,15 @@ fn after_tag(html: &str) -> &str {
 }
 
 fn after<'a>(text: &'a str, mark: &str) -> &'a str {
-    text.find(mark).and_then(|at| text.get(at + mark.len()..)).unwrap_or_default()
+    let at = memmem::find(text.as_bytes(), mark.as_bytes());
+    at.and_then(|at| text.get(at + mark.len()..)).unwrap_or_default()
 }
 
 /// What follows `</name>`; all of it once, whatever other end tags there are.
 fn after_end_tag<'a>(html: &'a str, name: &str) -> &'a str {
+    let end_tag = memmem::Finder::new("</");
     let mut rest = html;
-    while let Some(at) = rest.find("</") {
+    while let Some(at) = end_tag.find(rest.as_bytes()) {
         rest = &rest[at + 2..];
         if rest.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name)) {
             return after(rest, ">");

@@ -2,13 +2,13 @@
 //!
 //! A line is a delimiter only when it is exactly `--boundary` or `--boundary--` (white space may follow), so
 //! that a boundary that is the prefix of another, or of a line of text, does no harm. The innermost open
-//! multipart wins. A line that looks like one is compared with the boundaries of its length, of which there are
-//! [`MAX_NESTING`] at most. Multiparts without a usable boundary or without parts are text; what is nested too
+//! multipart wins. A line that looks like one costs a hash and a comparison of hashes where many are open. Multiparts without a usable boundary or without parts are text; what is nested too
 //! deep is opaque.
 
 use std::{borrow::Cow, sync::LazyLock};
 
 use memchr::{memchr, memchr_iter, memmem};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     content::{Encoding, MediaType},
@@ -66,6 +66,7 @@ struct Entity {
 
 /// A boundary that is being looked for.
 struct Delimiter<'a> {
+    hash: u64,
     boundary: Cow<'a, [u8]>,
     /// How many parts are open when its multipart is the innermost.
     depth: usize,
@@ -159,9 +160,9 @@ impl<'a> Scanner<'a> {
     fn expect(&mut self, media: &MediaType<'a>) {
         let Some(boundary) = media.param("boundary").map(trimmed) else { return };
         if !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY {
-            let depth = self.open.len();
+            let (hash, depth) = (xxh3_64(&boundary), self.open.len());
             let digest = media.is("multipart", "digest");
-            self.delimiters.push(Delimiter { boundary, depth, digest });
+            self.delimiters.push(Delimiter { hash, boundary, depth, digest });
         }
     }
 
@@ -218,11 +219,24 @@ impl<'a> Scanner<'a> {
         if text.len() > MAX_BOUNDARY + 2 {
             return None;
         }
+        let (delimiter, closes) = self.delimiter_of(text)?;
+        Some(Hit { delimiter, closes, length: 2 + length })
+    }
+
+    /// The innermost delimiter that this text opens a part of, or closes.
+    fn delimiter_of(&self, text: &[u8]) -> Option<(usize, bool)> {
+        const FEW: usize = 4;
         let closing = text.strip_suffix(b"--");
+        let many = self.delimiters.len() > FEW;
+        let (hash, closing_hash) =
+            if many { (xxh3_64(text), xxh3_64(closing.unwrap_or(text))) } else { Default::default() };
         self.delimiters.iter().enumerate().rev().find_map(|(delimiter, known)| {
+            if many && known.hash != hash && known.hash != closing_hash {
+                return None;
+            }
             let opens = *known.boundary == *text;
             let closes = closing == Some(&*known.boundary);
-            (opens || closes).then_some(Hit { delimiter, closes: !opens, length: 2 + length })
+            (opens || closes).then_some((delimiter, !opens))
         })
     }
 

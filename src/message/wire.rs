@@ -1,5 +1,7 @@
 //! Strings as IMAP writes them (RFC 9051 §4.3).
 
+use memchr::memchr_iter;
+
 use super::{limits::MAX_QUOTED, octets};
 
 /// Appends a quoted string, or a literal where quoting cannot hold the bytes: 8-bit, CR, LF, or too long.
@@ -66,11 +68,15 @@ fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn literal(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length = bytes.iter().filter(|&&byte| byte != 0).count();
+    let nuls = memchr_iter(0, bytes).count();
     out.push(b'{');
-    number(out, length as u64);
+    number(out, (bytes.len() - nuls) as u64);
     out.extend_from_slice(b"}\r\n");
-    out.extend(bytes.iter().filter(|&&byte| byte != 0));
+    if nuls == 0 {
+        out.extend_from_slice(bytes);
+    } else {
+        out.extend(bytes.iter().filter(|&&byte| byte != 0));
+    }
 }
 
 #[cfg(test)]
