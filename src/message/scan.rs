@@ -2,8 +2,8 @@
 //!
 //! A line is a delimiter only when it is exactly `--boundary` or `--boundary--` (white space may follow), so
 //! that a boundary that is the prefix of another, or of a line of text, does no harm. The innermost open
-//! multipart wins. A line that looks like one costs a hash and a comparison of hashes where many are open. Multiparts without a usable boundary or without parts are text; what is nested too
-//! deep is opaque.
+//! multipart wins. Where many are open, a line that looks like a delimiter costs a hash and a comparison of hashes
+//! for each. Multiparts without a usable boundary or without parts are text; what is nested too deep is opaque.
 
 use std::{borrow::Cow, sync::LazyLock};
 

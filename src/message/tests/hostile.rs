@@ -93,6 +93,7 @@ fn headers_without_end() {
         format!("To: {}\r\n\r\n", "<".repeat(many)),
         format!("To: {}\r\n\r\n", "x ".repeat(many)),
         "To: a@x\r\n".repeat(many),
+        "From: a@x\r\nSender: b\r\nReply-To:\r\nTo: c\r\nCc: d\r\nReferences: e\r\n".repeat(many / 8),
         format!("Date: {}\r\n\r\n", "1 ".repeat(many)),
         format!("References: {}\r\n\r\n", "<".repeat(many)),
         format!("Content-Type: a/b{}\r\n\r\n", ";".repeat(many)),
