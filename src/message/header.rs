@@ -167,6 +167,7 @@ pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The length of the blank line at the start of `bytes`, if there is one.
+#[inline]
 pub(crate) fn blank_line(bytes: &[u8]) -> Option<usize> {
     match bytes {
         [b'\n', ..] => Some(1),
@@ -176,11 +177,13 @@ pub(crate) fn blank_line(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Where the line at the start of `bytes` ends, its line end included.
+#[inline]
 pub(crate) fn line_end(bytes: &[u8]) -> usize {
     memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1)
 }
 
 /// A line without its CRLF or LF.
+#[inline]
 pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)

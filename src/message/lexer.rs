@@ -15,19 +15,23 @@ impl<'a> Lexer<'a> {
         Self { rest: value }
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
     /// Bytes that are left.
+    #[inline]
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
 
+    #[inline]
     pub(crate) fn bump(&mut self) {
         self.rest = self.rest.get(1..).unwrap_or_default();
     }
 
+    #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         if found {
@@ -122,6 +126,7 @@ impl Set {
         Self(set)
     }
 
+    #[inline]
     fn holds(&self, byte: u8) -> bool {
         self.0[usize::from(byte)]
     }

@@ -7,11 +7,13 @@ const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGHEST: u64 = ONES << 7;
 
 /// Marks octets that are controls (but for DEL) or above ASCII.
+#[inline]
 pub(crate) fn controls_and_8bit(word: u64) -> u64 {
     (word | word.wrapping_sub(ONES * 0x20)) & HIGHEST
 }
 
 /// Marks octets that are `octet`.
+#[inline]
 pub(crate) fn equal(word: u64, octet: u8) -> u64 {
     let difference = word ^ (ONES * u64::from(octet));
     difference.wrapping_sub(ONES) & !difference & HIGHEST
@@ -30,11 +32,13 @@ pub(crate) fn all(bytes: &[u8], check: impl Fn(u64) -> bool) -> bool {
 }
 
 /// The index of the lowest mark.
+#[inline]
 pub(crate) fn lowest(marks: u64) -> usize {
     marks.trailing_zeros() as usize / 8
 }
 
 /// Where `octet` is first, which is probably near.
+#[inline]
 pub(crate) fn position(bytes: &[u8], octet: u8) -> Option<usize> {
     let mut rest = bytes;
     while let Some((&word, tail)) = rest.split_first_chunk() {
@@ -48,6 +52,7 @@ pub(crate) fn position(bytes: &[u8], octet: u8) -> Option<usize> {
 }
 
 /// Whether `name` is `known` but for case. `known` is made of small letters, digits and hyphens.
+#[inline]
 pub(crate) fn is_name(name: &[u8], known: &[u8]) -> bool {
     if name.len() != known.len() {
         return false;
@@ -61,6 +66,7 @@ pub(crate) fn is_name(name: &[u8], known: &[u8]) -> bool {
 }
 
 /// Letters differ in one bit from their other case, and bit 6 is set in them alone.
+#[inline]
 fn eight_match(word: [u8; 8], known: [u8; 8]) -> bool {
     let (word, known) = (u64::from_le_bytes(word), u64::from_le_bytes(known));
     (word ^ known) & !(known >> 1 & (ONES * 0x20)) == 0
