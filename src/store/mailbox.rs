@@ -118,7 +118,7 @@ impl Mailbox {
         Status {
             id: self.id,
             messages: self.live.len(),
-            recent: self.recent().len(),
+            recent: uid(self.recent_from).map_or(0, |from| self.live.len() - self.live.count_before(from)),
             uid_next: self.uid_next,
             uid_validity: self.uid_validity,
             unseen: self.unseen,

@@ -139,6 +139,25 @@ impl User {
         let mailbox = inner.state.by_name(&canonical_inbox(name)).ok_or(Refusal::NonExistent)?;
         Ok(mailbox.status())
     }
+
+    /// Catches up with what other processes have written.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn look(&self) -> Result<()> {
+        self.fresh().map(drop)
+    }
+
+    /// STATUS of a mailbox as of the last look at the log, for many mailboxes after one [`look`](Self::look) or
+    /// [`tree`](Self::tree); `None` when it is gone, or has another name.
+    ///
+    /// # Errors
+    /// When the state is lost and the log cannot be read.
+    pub fn known_status(&self, id: MailboxId, name: &str) -> Result<Option<Status>> {
+        let inner = self.known()?;
+        let mailbox = inner.state.mailboxes.get(&id).filter(|mailbox| mailbox.name == name);
+        Ok(mailbox.map(Mailbox::status))
+    }
 }
 
 /// What RENAME did.

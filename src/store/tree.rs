@@ -1,5 +1,6 @@
 //! A user's mailboxes by name.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -70,9 +71,9 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(entries: impl IntoIterator<Item = TreeEntry>, subscriptions: BTreeSet<String>) -> Self {
+    pub(crate) fn new(entries: impl IntoIterator<Item = TreeEntry>, subscriptions: BTreeSet<String>) -> Self {
         let mut mailboxes: Vec<TreeEntry> = entries.into_iter().collect();
-        mailboxes.sort_unstable_by(|a, b| order(&a.name).cmp(order(&b.name)));
+        mailboxes.sort_unstable_by(|a, b| order(&a.name, &b.name));
         Tree { mailboxes, subscriptions }
     }
 
@@ -82,7 +83,7 @@ impl Tree {
     }
 
     pub fn find(&self, name: &str) -> Option<&TreeEntry> {
-        let at = self.mailboxes.binary_search_by(|entry| order(&entry.name).cmp(order(name))).ok()?;
+        let at = self.mailboxes.binary_search_by(|entry| order(&entry.name, name)).ok()?;
         self.mailboxes.get(at)
     }
 
@@ -93,7 +94,7 @@ impl Tree {
 
     /// The mailboxes beneath `name`.
     pub fn beneath(&self, name: &str) -> &[TreeEntry] {
-        let from = self.mailboxes.partition_point(|entry| order(&entry.name).le(order(name)));
+        let from = self.mailboxes.partition_point(|entry| order(&entry.name, name).is_le());
         let rest = &self.mailboxes[from..];
         let to = rest.partition_point(|entry| is_beneath(&entry.name, name));
         &rest[..to]
@@ -104,7 +105,7 @@ impl Tree {
         if name.is_empty() {
             return 0..self.mailboxes.len();
         }
-        let from = self.mailboxes.partition_point(|entry| order(&entry.name).lt(order(name)));
+        let from = self.mailboxes.partition_point(|entry| order(&entry.name, name).is_lt());
         let rest = &self.mailboxes[from..];
         from..from + rest.partition_point(|entry| entry.name == name || is_beneath(&entry.name, name))
     }
@@ -121,9 +122,13 @@ pub fn is_beneath(name: &str, parent: &str) -> bool {
 }
 
 /// Sorts INBOX first, and the delimiter before every other character, so that descendants follow their parent.
-fn order(name: &str) -> impl Iterator<Item = u8> + '_ {
-    let inbox_first = u8::from(name != "INBOX" && !is_beneath(name, "INBOX"));
-    std::iter::once(inbox_first).chain(name.bytes().map(|byte| if byte == b'/' { 0 } else { byte }))
+fn order(a: &str, b: &str) -> Ordering {
+    let is_inbox = |name: &str| name == "INBOX" || is_beneath(name, "INBOX");
+    let weight = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    is_inbox(b).cmp(&is_inbox(a)).then_with(|| {
+        let common = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+        a.as_bytes().get(common).map(weight).cmp(&b.as_bytes().get(common).map(weight))
+    })
 }
 
 /// Checks a name that a client gives to a mailbox, and spells INBOX in one way.

@@ -108,6 +108,12 @@ impl UidSet {
         self.runs.get(at).and_then(|run| Uid::new(run.first + (index - run.before)))
     }
 
+    /// How many members are smaller than `uid`.
+    pub fn count_before(&self, uid: Uid) -> u32 {
+        let at = self.runs.partition_point(|run| run.last < uid.get());
+        self.runs.get(at).map_or(self.len(), |run| run.before + uid.get().saturating_sub(run.first))
+    }
+
     /// The members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Uid> + '_ {
         self.runs.iter().flat_map(|run| (run.first..=run.last).filter_map(Uid::new))
@@ -260,6 +266,7 @@ mod tests {
                 members(&x.between_seqs(SeqNo::new(from).unwrap(), SeqNo::new(to).unwrap())),
                 a.iter().copied().skip(from as usize - 1).take((to + 1).saturating_sub(from) as usize).collect::<Vec<_>>()
             );
+            prop_assert_eq!(x.count_before(uid(from)) as usize, a.range(..from).count());
             let mut rest = x.clone();
             for member in &b {
                 prop_assert_eq!(rest.remove(uid(*member)), a.contains(member));

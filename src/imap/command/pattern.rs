@@ -1,7 +1,7 @@
 //! LIST patterns (RFC 9051 §6.3.9): `*` matches anything, `%` anything but the delimiter.
 //!
 //! All positions of the pattern are tried at once, a bit each, so that the time grows with the name's length and never
-//! explodes, whatever the pattern.
+//! explodes, whatever the pattern. Patterns without wildcards and with nothing else are simply compared.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -14,27 +14,39 @@ type Bits = SmallVec<[u64; 2]>;
 pub(super) struct Pattern {
     /// Without needless wildcards; `*` and `%` never stand side by side.
     text: Box<[u8]>,
+    matcher: Matcher,
+}
+
+enum Matcher {
+    /// `*`
+    All,
+    /// `%`
+    OneLevel,
+    /// No wildcard.
+    Name,
+    Positions(Positions),
+}
+
+/// Where the pattern has what.
+struct Positions {
     /// For each byte, the positions where the pattern has it.
     literals: Vec<u64>,
     stars: Bits,
     percents: Bits,
+    /// Its length.
+    end: usize,
 }
 
 impl Pattern {
     pub(super) fn new(text: &str) -> Self {
         let text = simplified(text);
-        let words = text.len() / 64 + 1;
-        let mut literals = vec![0; words * 256];
-        let (mut stars, mut percents): (Bits, Bits) = (smallvec![0; words], smallvec![0; words]);
-        for (at, byte) in text.iter().enumerate() {
-            let (word, bit) = (at / 64, 1u64 << (at % 64));
-            match byte {
-                b'*' => stars[word] |= bit,
-                b'%' => percents[word] |= bit,
-                literal => literals[usize::from(*literal) * words + word] |= bit,
-            }
-        }
-        Pattern { text, literals, stars, percents }
+        let matcher = match &*text {
+            b"*" => Matcher::All,
+            b"%" => Matcher::OneLevel,
+            text if !text.iter().any(|byte| matches!(byte, b'*' | b'%')) => Matcher::Name,
+            text => Matcher::Positions(Positions::of(text)),
+        };
+        Pattern { text, matcher }
     }
 
     /// The levels that every match begins with: all of a pattern without wildcards, otherwise those before the first.
@@ -54,17 +66,49 @@ impl Pattern {
 
     /// Whether the whole name matches. The first level `INBOX` matches in any case.
     pub(super) fn matches(&self, name: &str) -> bool {
+        let inbox = if is_inbox(name) { INBOX.len() } else { 0 };
+        match &self.matcher {
+            Matcher::All => true,
+            Matcher::OneLevel => !name.as_bytes().contains(&b'/'),
+            Matcher::Name => {
+                self.text.len() == name.len() && {
+                    let ((first, rest), (name, tail)) =
+                        (self.text.split_at(inbox), name.as_bytes().split_at(inbox));
+                    first.eq_ignore_ascii_case(name) && rest == tail
+                }
+            }
+            Matcher::Positions(positions) => positions.match_all(name, inbox),
+        }
+    }
+}
+
+impl Positions {
+    fn of(text: &[u8]) -> Self {
+        let words = text.len() / 64 + 1;
+        let mut literals = vec![0; words * 256];
+        let (mut stars, mut percents): (Bits, Bits) = (smallvec![0; words], smallvec![0; words]);
+        for (at, byte) in text.iter().enumerate() {
+            let (word, bit) = (at / 64, 1u64 << (at % 64));
+            match byte {
+                b'*' => stars[word] |= bit,
+                b'%' => percents[word] |= bit,
+                literal => literals[usize::from(*literal) * words + word] |= bit,
+            }
+        }
+        Positions { literals, stars, percents, end: text.len() }
+    }
+
+    /// Whether the whole name matches, its first `inbox` bytes in any case.
+    fn match_all(&self, name: &str, inbox: usize) -> bool {
         let mut active: Bits = smallvec![0; self.stars.len()];
         active[0] = 1;
         self.pass_wildcards(&mut active);
-        let inbox = if is_inbox(name) { INBOX.len() } else { 0 };
         for (at, byte) in name.bytes().enumerate() {
             if !self.advance(&mut active, byte, at < inbox) {
                 return false;
             }
         }
-        let end = self.text.len();
-        active[end / 64] >> (end % 64) & 1 == 1
+        active[self.end / 64] >> (self.end % 64) & 1 == 1
     }
 
     /// Moves every active position past one byte; false when none is left.

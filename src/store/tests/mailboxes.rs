@@ -39,6 +39,22 @@ fn names_identities_and_subscriptions_survive() {
 }
 
 #[test]
+fn one_look_serves_many_statuses() {
+    let place = Place::new();
+    let (user, other) = (place.ada(), place.ada());
+    let ids = ["a", "b", "c"].map(|name| user.create(name, SpecialUses::NONE).unwrap());
+    user.look().unwrap();
+    append_many(&other, "a", 2);
+    other.delete("b").unwrap();
+    other.rename("c", "d").unwrap();
+    let known = |id, name| user.known_status(id, name).unwrap().map(|status| status.messages);
+    assert_eq!((known(ids[0], "a"), known(ids[1], "b")), (Some(0), Some(0)), "not looked at yet");
+    user.look().unwrap();
+    assert_eq!((known(ids[0], "a"), known(ids[1], "b")), (Some(2), None));
+    assert_eq!((known(ids[2], "c"), known(ids[2], "d")), (None, Some(0)));
+}
+
+#[test]
 fn a_name_that_comes_again_is_another_mailbox() {
     let place = Place::new();
     let user = place.ada();
