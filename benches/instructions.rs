@@ -14,9 +14,12 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
+use collector::collector;
 use common::{Client, Deaf, place, user};
 use heliograph::store::{Options, Store};
 
+#[path = "common/collector.rs"]
+mod collector;
 mod common;
 
 #[global_allocator]
@@ -32,13 +35,17 @@ const TOLERATED: f64 = 1.1;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 17] = [
+const PATHS: [Path; 19] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
     ("SELECT", |count| selected(count, "SELECT INBOX")),
     ("STATUS", |count| selected(count, "STATUS INBOX (MESSAGES UNSEEN UIDNEXT)")),
     ("LIST", |count| selected(count, "LIST \"\" *")),
+    ("LIST of 100", |count| listing(count, "LIST \"\" *")),
+    ("LIST of 100 with STATUS", |count| {
+        listing(count, "LIST \"\" * RETURN (STATUS (MESSAGES UNSEEN UIDNEXT))");
+    }),
     ("FETCH one ENVELOPE", |count| selected(count, "FETCH 50 (UID FLAGS ENVELOPE)")),
     ("FETCH one body", |count| selected(count, "FETCH 50 (BODY.PEEK[])")),
     ("FETCH 1:100 FLAGS", |count| selected(count, "FETCH 1:* (FLAGS)")),
@@ -158,6 +165,15 @@ fn threaded(count: usize, command: &str) {
         client.run(format!("a APPEND threads {{{}+}}\r\n{message}\r\n", message.len()).as_bytes());
     }
     client.run(b"a SELECT threads\r\n");
+    let line = format!("a {command}\r\n");
+    for _ in 0..count {
+        black_box(client.run(line.as_bytes()));
+    }
+}
+
+/// Repeats one command in a session of a user with 100 mailboxes.
+fn listing(count: usize, command: &str) {
+    let mut client = Client::of(&collector(100));
     let line = format!("a {command}\r\n");
     for _ in 0..count {
         black_box(client.run(line.as_bytes()));

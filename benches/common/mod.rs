@@ -26,7 +26,7 @@ impl Watcher for Deaf {
 /// A store with one user per size; it lives as long as the benchmark.
 pub struct Place {
     pub dir: tempfile::TempDir,
-    store: Arc<Store>,
+    pub store: Arc<Store>,
     imap: Imap,
     filled: Mutex<Vec<usize>>,
 }
@@ -82,13 +82,18 @@ pub struct Client {
 
 impl Client {
     pub fn new(size: usize) -> Client {
+        Client::of(&user(size))
+    }
+
+    /// A session of this user.
+    pub fn of(user: &User) -> Client {
         let peer = "127.0.0.1:1".parse().expect("an address");
         let token = Token { slot: 0, generation: 0 };
         let session = place().imap.session(token, Peer { remote: peer, local: peer });
         let mut client = Client { session, output: Vec::new() };
         let mut io = Io::new(b"a LOGIN x y\r\n", &mut client.output, Instant::now());
         client.session.open(&mut io);
-        let granted = Reply::Granted(user(size).name().clone());
+        let granted = Reply::Granted(user.name().clone());
         client.session.event(Event::Auth(granted), &mut Io::new(b"", &mut client.output, Instant::now()));
         client
     }

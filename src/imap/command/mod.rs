@@ -6,6 +6,7 @@ mod copy;
 mod expunge;
 mod fetch;
 pub(super) mod list;
+mod list_names;
 mod mailbox;
 mod misc;
 mod pattern;

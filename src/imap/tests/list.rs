@@ -34,6 +34,10 @@ fn patterns_and_attributes() {
         ("LIST work/ %", &["\\HasNoChildren work/a", "\\HasNoChildren work/b"]),
         ("LIST \"\" w%", &["\\HasChildren work"]),
         ("LIST \"\" lo*", &["\\Noselect \\HasChildren lone", "\\HasNoChildren lone/leaf"]),
+        (
+            "LIST \"\" (lone/* work/a lone/leaf lone)",
+            &["\\NonExistent \\HasChildren lone", "\\HasNoChildren lone/leaf", "\\HasNoChildren work/a"],
+        ),
         ("LIST () \"\" lon%", &["\\NonExistent \\HasChildren lone"]),
         ("LIST \"\" R*", &["\\HasNoChildren R&APY-m"]),
         ("LIST () \"\" work RETURN (SUBSCRIBED)", &["\\HasChildren work"]),
