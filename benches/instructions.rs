@@ -7,20 +7,23 @@
 //! Every path runs twice under callgrind, in processes of their own, with different numbers of repetitions; the
 //! difference is the path's. The instructions of the kernel are not counted.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use collector::collector;
 use common::{Client, Deaf, place, user};
 use heliograph::store::{Options, Store};
+use recorded::{Asked, Table};
+use sample::message;
 
 #[path = "common/collector.rs"]
 mod collector;
 mod common;
+#[path = "common/recorded.rs"]
+mod recorded;
+#[path = "common/sample.rs"]
+mod sample;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,12 +33,10 @@ const FEW: usize = 20;
 const MANY: usize = 120;
 /// Messages in the mailbox; imaptest's is of that order.
 const SIZE: usize = 100;
-/// Growth that `--check` takes for noise.
-const TOLERATED: f64 = 1.1;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 19] = [
+const PATHS: [Path; 20] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
@@ -56,6 +57,12 @@ const PATHS: [Path; 19] = [
     ("SEARCH SUBJECT in 100", |count| selected(count, "SEARCH SUBJECT \"no such\"")),
     ("SORT SUBJECT in 100", |count| threaded(count, "SORT (SUBJECT) UTF-8 ALL")),
     ("THREAD REFERENCES in 100", |count| threaded(count, "THREAD REFERENCES UTF-8 ALL")),
+    ("SEARCH SUBJECT in 2,000", |count| {
+        let mut client = Client::selected(2000);
+        for _ in 0..count {
+            black_box(client.run(b"a SEARCH SUBJECT \"no such\"\r\n"));
+        }
+    }),
     ("APPEND", append),
     ("Opening a user with 100 messages", open),
     ("ENVELOPE and BODYSTRUCTURE of a message", |count| {
@@ -70,45 +77,15 @@ fn main() -> ExitCode {
         run(path, count.parse().expect("a number of repetitions"));
         return ExitCode::SUCCESS;
     }
-    // `cargo test` builds benchmarks and runs them without `--bench`: they need only start.
-    if !words.contains(&"--bench") {
-        return ExitCode::SUCCESS;
-    }
+    let Some(asked) = Asked::of(&arguments) else { return ExitCode::SUCCESS };
     let found = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
     if found.is_err() {
         eprintln!("valgrind is not installed: `apt-get install valgrind`");
         return ExitCode::from(2);
     }
-    compare(words.contains(&"--save"), words.contains(&"--check"))
-}
-
-/// Measures all paths and shows them beside the recorded figures.
-fn compare(saves: bool, checks: bool) -> ExitCode {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.tsv");
-    let before = fs::read_to_string(&file).unwrap_or_default();
-    let recorded = recorded(&before);
-    let (mut lines, mut grown) = (String::new(), false);
-    println!("{:40} {:>12} {:>12}", "path", "instructions", "recorded");
-    for (name, _) in PATHS {
-        let each = instructions(name);
-        lines += &format!("{name}\t{each}\n");
-        let change = recorded.get(name).map(|&before| each as f64 / before as f64);
-        grown |= change.is_some_and(|change| change > TOLERATED);
-        let change = change.map(|change| format!("{:+.1} %", (change - 1.0) * 100.0)).unwrap_or_default();
-        let before = recorded.get(name).map(u64::to_string).unwrap_or_default();
-        println!("{name:40} {each:12} {before:>12} {change}");
-    }
-    if saves {
-        fs::write(&file, lines).expect("benches/instructions.tsv can be written");
-    }
-    if checks && grown { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn recorded(text: &str) -> BTreeMap<&str, u64> {
-    text.lines()
-        .filter_map(|line| line.split_once('\t'))
-        .filter_map(|(name, count)| Some((name, count.parse().ok()?)))
-        .collect()
+    let mut table = Table::new("instructions.tsv", "instructions", asked);
+    PATHS.iter().for_each(|(name, _)| table.note(name, instructions(name)));
+    table.finish()
 }
 
 /// Instructions of one repetition.
@@ -205,21 +182,4 @@ fn open(count: usize) {
         let store = Store::open(Options::new(place().dir.path()), Arc::new(Deaf)).expect("a store");
         drop(black_box(store.user(&name).expect("a user")));
     }
-}
-
-/// 4,000 bytes with an attachment.
-fn message() -> Vec<u8> {
-    let line = "The quick brown fox jumps over the lazy dog and then comes back for more.\r\n";
-    let base64 = "VGhlIHF1aWNrIGJyb3duIGZveCBqdW1wcyBvdmVyIHRoZSBsYXp5IGRvZyBhbmQgbW9yZS4u\r\n";
-    format!(
-        "Date: Mon, 1 Jan 2024 10:00:00 +0000\r\nFrom: Ada Lovelace <ada@example.org>\r\n\
-         To: Bob <bob@example.org>, Carol <carol@example.org>\r\nSubject: =?utf-8?q?H=C3=A9liographe?=\r\n\
-         Message-ID: <1@example.org>\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{}\
-         --b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\
-         Content-Disposition: attachment; filename=\"a.png\"\r\n\r\n{}--b--\r\n",
-        line.repeat(20),
-        base64.repeat(25)
-    )
-    .into_bytes()
 }
