@@ -39,7 +39,9 @@ impl Search {
             self.found = std::mem::take(&mut self.program.within);
             return Ok(true);
         }
-        let is_cheap = self.program.test.cost() == Cost::Memory;
+        if self.program.test.cost() == Cost::Memory {
+            return self.run_in_memory(mailbox, is_over);
+        }
         let mut reader = Reader::new(mailbox);
         loop {
             let Some(message) = self.batch.pop() else {
@@ -58,10 +60,27 @@ impl Search {
                     return Ok(true);
                 }
             }
-            if !is_cheap && is_over() {
+            if is_over() {
                 return Ok(self.batch.is_empty() && self.next.is_none());
             }
         }
+    }
+
+    /// As `run`, for a program that reads nothing.
+    fn run_in_memory(&mut self, mailbox: &Selected, is_over: impl Fn() -> bool) -> Result<bool> {
+        while let Some(from) = self.next {
+            if is_over() {
+                return Ok(false);
+            }
+            let Program { within, test } = &self.program;
+            let meets = |message: &Message| test.in_memory(message, mailbox);
+            self.next = mailbox.choose(within, from, BATCH, meets, &mut self.found)?;
+            if let Some(first) = self.found.first().filter(|_| self.only_first) {
+                self.found = UidSet::single(first);
+                return Ok(true);
+            }
+        }
+        Ok(true)
     }
 
     fn load(&mut self, mailbox: &Selected) -> Result<()> {
@@ -118,7 +137,7 @@ impl<'a> Reader<'a> {
                 let Some(parts) = meta.parts() else { return Ok(false) };
                 Ok(message::search_text(&self.raw, parts, needle, *scope))
             }
-            test => Ok(test.in_memory(message, self.mailbox.is_recent(message.uid)).unwrap_or(false)),
+            test => Ok(test.in_memory(message, self.mailbox)),
         }
     }
 

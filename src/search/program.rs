@@ -2,8 +2,10 @@
 
 use std::mem;
 
+use smallvec::SmallVec;
+
 use crate::message::{Needle, Scope};
-use crate::store::{Flags, Message, ModSeq, UidSet};
+use crate::store::{Flags, Message, ModSeq, Selected, UidSet};
 
 /// Which day of a message a date key looks at; all in days since 1970-01-01, without regard to time and zone
 /// (RFC 9051 §6.4.4).
@@ -85,14 +87,18 @@ impl Test {
         }
     }
 
-    /// The answer from memory alone; `None` when something has to be read.
-    pub(super) fn in_memory(&self, message: &Message, is_recent: bool) -> Option<bool> {
-        Some(match self {
+    /// The answer from memory alone, for a test whose cost is [`Cost::Memory`]. Recurses as deep as the grammar's bound
+    /// on nesting.
+    pub(super) fn in_memory(&self, message: &Message, mailbox: &Selected) -> bool {
+        match self {
+            Test::And(tests) => tests.iter().all(|test| test.in_memory(message, mailbox)),
+            Test::Or(tests) => tests.iter().any(|test| test.in_memory(message, mailbox)),
+            Test::Not(test) => !test.in_memory(message, mailbox),
             Test::All => true,
             Test::Uids(uids) => uids.contains(message.uid),
             Test::Flag(flag) => message.flags.contains(*flag),
             Test::Keyword(index) => index.is_some_and(|index| message.keywords.contains(index)),
-            Test::Recent => is_recent,
+            Test::Recent => mailbox.is_recent(message.uid),
             Test::Larger(size) => u64::from(message.size) > *size,
             Test::Smaller(size) => u64::from(message.size) < *size,
             Test::Date { day, from, until } => {
@@ -102,10 +108,8 @@ impl Test {
             Test::Email(id) => *id == Some(message.email),
             Test::Thread(id) => *id == Some(message.thread),
             Test::ModSeq(since) => message.modseq >= *since,
-            Test::And(_) | Test::Or(_) | Test::Not(_) | Test::Header { .. } | Test::Text { .. } => {
-                return None;
-            }
-        })
+            Test::Header { .. } | Test::Text { .. } => false,
+        }
     }
 }
 
@@ -129,15 +133,15 @@ impl Program {
         let mut program = Program { within: uids.clone(), test };
         program.test = match mem::replace(&mut program.test, Test::All) {
             Test::And(tests) => program.narrow(tests),
-            test => program.narrow(vec![test]),
+            test => program.narrow([test]),
         };
         program.test.sort();
         program
     }
 
     /// Conditions that are sets shrink the field; the others are left.
-    fn narrow(&mut self, tests: Vec<Test>) -> Test {
-        let mut left = Vec::new();
+    fn narrow(&mut self, tests: impl IntoIterator<Item = Test>) -> Test {
+        let mut left: SmallVec<[Test; 1]> = SmallVec::new();
         for test in tests {
             match test {
                 Test::All => {}
@@ -153,7 +157,7 @@ impl Program {
         match left.len() {
             0 => Test::All,
             1 => left.swap_remove(0),
-            _ => Test::And(left),
+            _ => Test::And(left.into_vec()),
         }
     }
 

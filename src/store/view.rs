@@ -326,6 +326,37 @@ impl Selected {
         Ok(())
     }
 
+    /// Adds to `out` those that meet a condition, of up to `max` messages of `uids` from `from` on: also ones that were
+    /// expunged meanwhile. Where to go on; `None` when all were looked at. Nobody else can use the state meanwhile, so
+    /// the condition must be cheap. No look at the log.
+    ///
+    /// # Errors
+    /// [`Refusal::NonExistent`] when the mailbox was deleted.
+    pub fn choose(
+        &self,
+        uids: &UidSet,
+        from: Uid,
+        max: usize,
+        meets: impl Fn(&Message) -> bool,
+        out: &mut UidSet,
+    ) -> Result<Option<Uid>> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        let mut left = max;
+        for (first, last) in uids.ranges().skip_while(|(_, last)| *last < from) {
+            for message in mailbox.messages_between(first.max(from), last) {
+                if left == 0 {
+                    return Ok(Some(message.uid));
+                }
+                left -= 1;
+                if meets(message) {
+                    out.push(message.uid);
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// What was computed about a message at APPEND: one read of the log.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::imap::fetch::{Cursor, Plan};
 use crate::imap::session::{Completion, ImapSession, Started, Sync, View, Work, write_uids};
 use crate::imap::types::{self, FetchAttributes};
 use crate::session::Io;
-use crate::store::{FlagChange, FlagList, Flags, ModSeq, Uid, UidSet};
+use crate::store::{FlagChange, FlagList, Flags, Message, ModSeq, Uid, UidSet};
 
 /// Messages whose flags are looked at in one go.
 const BATCH: usize = 256;
@@ -71,14 +71,10 @@ fn tell_vanished(
 /// Sets `\Seen` on those that lack it, in one change of the log; they are returned.
 fn mark_seen(view: &mut View, uids: &UidSet) -> Result<UidSet, Failure> {
     let mut unseen = UidSet::new();
-    let mut batch = Vec::new();
     let mut next = uids.first();
     while let Some(from) = next {
-        batch.clear();
-        view.selected.messages(uids, from, BATCH, &mut batch)?;
-        next = batch.last().and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
-        let lacking = batch.iter().filter(|message| !message.flags.contains(Flags::SEEN));
-        lacking.for_each(|message| unseen.push(message.uid));
+        let lacks = |message: &Message| !message.flags.contains(Flags::SEEN);
+        next = view.selected.choose(uids, from, BATCH, lacks, &mut unseen)?;
     }
     if unseen.is_empty() {
         return Ok(unseen);
