@@ -114,7 +114,7 @@ impl User {
     /// # Errors
     /// [`Refusal::BadName`] for a new subscription to a name that no mailbox can have.
     pub fn subscribe(self: &Arc<Self>, name: &str, on: bool) -> Result<()> {
-        let name = if on { canonical_name(name)? } else { canonical_inbox(name) };
+        let name = if on { canonical_name(name)? } else { canonical_inbox(name).into_owned() };
         let written = self.transact(|state, txn| {
             if state.subscriptions.contains(&name) != on {
                 if on && state.subscriptions.len() >= MAX_MAILBOXES {

@@ -1,5 +1,6 @@
 //! Reading the log: whole transactions only, applied to the state in order.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use super::message::LogPos;
 use super::record::{BadHeader, HEADER, Header, Kind, Transaction};
 use super::state::State;
 use super::wire::Fields;
-use crate::sys::read_at;
+use crate::sys::append_from;
 
 /// Bytes read from a segment at once where all of them are looked at.
 const WINDOW: u32 = 64 * 1024;
@@ -53,14 +54,11 @@ pub(super) fn catch_up_to(log: &mut Log, state: &mut State, until: u32, verify: 
             return Err(log.damaged(state.position, "segment is shorter than it was"));
         }
         let file = log.active().clone();
-        let source = Window {
-            file: &file,
-            size,
-            step: if verify { WINDOW } else { GLANCE },
-            bytes: Vec::new(),
-            start: 0,
-        };
-        match replay(source, log, state, verify)? {
+        let step = if verify { WINDOW } else { GLANCE };
+        let mut source = Window { file: &file, size, step, bytes: SPARE_WINDOW.take(), start: 0 };
+        let ending = replay(&mut source, log, state, verify);
+        source.give_back();
+        match ending? {
             Ending::At(tail) => return Ok(tail),
             Ending::Sealed(next) => {
                 log.advance(next)?;
@@ -73,8 +71,8 @@ pub(super) fn catch_up_to(log: &mut Log, state: &mut State, until: u32, verify: 
 
 /// Applies a transaction that this process has just written.
 pub(super) fn apply_own(txn: &Transaction, log: &Log, state: &mut State) -> Result<()> {
-    let source = Memory { bytes: txn.bytes(), start: txn.start().offset };
-    replay(source, log, state, false).map(|_| ())
+    let mut source = Memory { bytes: txn.bytes(), start: txn.start().offset };
+    replay(&mut source, log, state, false).map(|_| ())
 }
 
 enum Ending {
@@ -82,11 +80,36 @@ enum Ending {
     Sealed(u32),
 }
 
-fn replay(mut source: impl Source, log: &Log, state: &mut State, verify: bool) -> Result<Ending> {
-    let mut found = Found::default();
+thread_local! {
+    /// The room of the last replay, for the next: one that is not large.
+    static SPARE: Cell<Found> = Cell::default();
+    /// The same for what is read from a segment.
+    static SPARE_WINDOW: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Room for payloads, in bytes, and for records that a thread keeps.
+const KEPT: usize = 4096;
+const KEPT_RECORDS: usize = 64;
+
+fn replay(source: &mut impl Source, log: &Log, state: &mut State, verify: bool) -> Result<Ending> {
+    let mut found = SPARE.take();
+    let ending = replay_with(&mut found, source, log, state, verify);
+    if found.payloads.capacity() <= KEPT && found.records.capacity() <= KEPT_RECORDS {
+        SPARE.set(found);
+    }
+    ending
+}
+
+fn replay_with(
+    found: &mut Found,
+    source: &mut impl Source,
+    log: &Log,
+    state: &mut State,
+    verify: bool,
+) -> Result<Ending> {
     loop {
         let at = state.position;
-        match found.read(&mut source, at.offset, verify) {
+        match found.read(source, at.offset, verify) {
             Ok(()) => {}
             Err(Stop::End) => return Ok(Ending::At(Tail::Clean)),
             Err(Stop::Torn { short }) => {
@@ -206,9 +229,17 @@ impl Window<'_> {
 
     fn fill(&mut self, offset: u32, len: u32) -> std::io::Result<()> {
         let wanted = (self.size - offset).min(self.step.max(len));
-        self.bytes.resize(wanted as usize, 0);
+        self.bytes.clear();
         self.start = offset;
-        read_at(self.file, &mut self.bytes, offset.into()).inspect_err(|_| self.bytes.clear())
+        append_from(self.file, offset.into(), wanted as usize, &mut self.bytes)
+    }
+
+    /// Leaves the room to the next who catches up.
+    fn give_back(mut self) {
+        if self.bytes.capacity() <= GLANCE as usize {
+            self.bytes.clear();
+            SPARE_WINDOW.set(self.bytes);
+        }
     }
 }
 

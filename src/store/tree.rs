@@ -1,5 +1,6 @@
 //! A user's mailboxes by name.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -141,19 +142,21 @@ pub(super) fn canonical_name(name: &str) -> Result<String, Refusal> {
         && name.split(DELIMITER).count() <= MAX_MAILBOX_DEPTH
         && name.split(DELIMITER).all(|level| !level.is_empty())
         && !name.chars().any(char::is_control);
-    if sound { Ok(canonical_inbox(name)) } else { Err(Refusal::BadName) }
+    if sound { Ok(canonical_inbox(name).into_owned()) } else { Err(Refusal::BadName) }
 }
 
 /// The name with its first level `INBOX` in capitals, whatever its case was: it is case-insensitive, also as the parent
 /// of others (RFC 9051 §5.1).
-pub fn canonical_inbox(name: &str) -> String {
+pub fn canonical_inbox(name: &str) -> Cow<'_, str> {
     match name.split_at_checked(5) {
         Some((first, rest))
-            if first.eq_ignore_ascii_case("INBOX") && (rest.is_empty() || rest.starts_with('/')) =>
+            if first != "INBOX"
+                && first.eq_ignore_ascii_case("INBOX")
+                && (rest.is_empty() || rest.starts_with('/')) =>
         {
-            format!("INBOX{rest}")
+            Cow::Owned(format!("INBOX{rest}"))
         }
-        _ => name.to_owned(),
+        _ => Cow::Borrowed(name),
     }
 }
 

@@ -3,6 +3,8 @@
 //! A mailbox's UIDs are mostly contiguous, so a set of 100,000 is a handful of runs. Searching is logarithmic,
 //! adding at the end constant, removing linear in the number of runs.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::names::{SeqNo, Uid};
 
 /// UIDs `first` to `last`, of which `before` smaller ones are in the set.
@@ -19,25 +21,26 @@ impl Run {
     }
 }
 
-/// Sorted, disjoint, maximal runs.
+/// Sorted, disjoint, maximal runs. A single one, which is what most commands name, takes no memory of its own, and a
+/// set is not larger for it than one of runs that always do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UidSet {
-    runs: Vec<Run>,
+    runs: SmallVec<[Run; 1]>,
 }
 
 impl UidSet {
-    pub const fn new() -> Self {
-        UidSet { runs: Vec::new() }
+    pub fn new() -> Self {
+        UidSet { runs: SmallVec::new() }
     }
 
     /// The set of one UID.
     pub fn single(uid: Uid) -> Self {
-        UidSet { runs: vec![Run { first: uid.get(), last: uid.get(), before: 0 }] }
+        UidSet { runs: smallvec![Run { first: uid.get(), last: uid.get(), before: 0 }] }
     }
 
     /// Any ranges, in any order, overlapping or not.
     pub fn from_ranges(ranges: impl IntoIterator<Item = (Uid, Uid)>) -> Self {
-        let mut sorted: Vec<(u32, u32)> =
+        let mut sorted: SmallVec<[(u32, u32); 4]> =
             ranges.into_iter().map(|(a, b)| (a.min(b).get(), a.max(b).get())).collect();
         sorted.sort_unstable();
         let mut set = UidSet::new();

@@ -9,12 +9,17 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::pattern::Pattern;
 use crate::imap::types::{self, DELIMITER, ListReturn, ListSelect};
 use crate::store::{MailboxId, SpecialUses, Tree, TreeEntry, canonical_inbox, is_beneath};
 
 /// Candidates that are considered, or names that are told, before the slice is looked at.
 pub(super) const BETWEEN_GLANCES: usize = 64;
+
+/// Places in the tree.
+type Branches = SmallVec<[Range<usize>; 1]>;
 
 /// What is said of a name.
 #[derive(Default)]
@@ -38,7 +43,7 @@ pub(super) struct Attributes {
 
 /// What a LIST asks for.
 pub(super) struct Criteria {
-    patterns: Vec<Pattern>,
+    patterns: SmallVec<[Pattern; 1]>,
     select: ListSelect,
     returns: ListReturn,
     /// The plain form of RFC 3501: `\Noselect` where later ones say `\NonExistent`.
@@ -89,10 +94,10 @@ impl Criteria {
     }
 
     /// Where the tree has mailboxes that can match, in its order, no place twice.
-    fn branches(&self, tree: &Tree) -> Vec<Range<usize>> {
+    fn branches(&self, tree: &Tree) -> Branches {
         let branch =
             |pattern: &Pattern| tree.branch(&canonical_inbox(&String::from_utf8_lossy(pattern.branch())));
-        let mut branches: Vec<Range<usize>> = self.patterns.iter().map(branch).collect();
+        let mut branches: Branches = self.patterns.iter().map(branch).collect();
         branches.sort_unstable_by_key(|range| range.start);
         branches.dedup_by(|next, range| {
             let joined = next.start <= range.end;
@@ -108,7 +113,7 @@ pub(super) struct Walk {
     criteria: Criteria,
     tree: Arc<Tree>,
     /// Places in the tree that are still to be told, in reverse order.
-    left: Vec<Range<usize>>,
+    left: Branches,
 }
 
 impl Walk {
@@ -166,7 +171,7 @@ pub(super) struct Finder {
     criteria: Criteria,
     tree: Arc<Tree>,
     /// Places in the tree that are still to be considered.
-    left: Vec<Range<usize>>,
+    left: Branches,
     names: BTreeMap<String, Name>,
 }
 

@@ -10,10 +10,13 @@ use crate::imap::types::INBOX;
 /// Bits, lowest first, as many words as the pattern needs.
 type Bits = SmallVec<[u64; 2]>;
 
+/// The bytes of a pattern; those of most fit.
+type Text = SmallVec<[u8; 32]>;
+
 /// A pattern made ready for many names.
 pub(super) struct Pattern {
     /// Without needless wildcards; `*` and `%` never stand side by side.
-    text: Box<[u8]>,
+    text: Text,
     matcher: Matcher,
 }
 
@@ -142,8 +145,8 @@ impl Positions {
 }
 
 /// Runs of wildcards are one: `*` when it holds a `*`, otherwise `%`.
-fn simplified(text: &str) -> Box<[u8]> {
-    let mut simple: Vec<u8> = Vec::with_capacity(text.len());
+fn simplified(text: &str) -> Text {
+    let mut simple = Text::with_capacity(text.len());
     for byte in text.bytes() {
         match (simple.last_mut(), byte) {
             (Some(last @ (b'*' | b'%')), b'*') => *last = b'*',
@@ -151,7 +154,7 @@ fn simplified(text: &str) -> Box<[u8]> {
             _ => simple.push(byte),
         }
     }
-    simple.into_boxed_slice()
+    simple
 }
 
 fn is_inbox(name: &str) -> bool {

@@ -1,5 +1,7 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; RFC 7162 §3.2.5).
 
+use std::io::Write as _;
+
 use crate::imap::code::{Code, Failure};
 use crate::imap::fetch::{Cursor, Plan};
 use crate::imap::session::{
@@ -86,7 +88,8 @@ fn describe(view: &mut View, enabled: Enabled, name: &str, out: &mut Vec<u8>) {
     reply::ok_number(out, "UIDVALIDITY", u64::from(selected.uid_validity()), "UIDs are valid");
     reply::ok_number(out, "UIDNEXT", selected.uid_next(), "predicted next UID");
     reply::ok_number(out, "HIGHESTMODSEQ", selected.highest_modseq().0, "highest mod-sequence");
-    out.extend_from_slice(format!("* OK [MAILBOXID (F{})] mailbox id\r\n", selected.id()).as_bytes());
+    // Writing to memory does not fail.
+    let _ = write!(out, "* OK [MAILBOXID (F{})] mailbox id\r\n", selected.id());
 }
 
 /// What has happened since the client last saw the mailbox (RFC 7162 §3.2.5.1): VANISHED now, then the changed

@@ -1,5 +1,7 @@
 //! STATUS (RFC 9051 §6.3.11; HIGHESTMODSEQ RFC 7162, MAILBOXID RFC 8474, APPENDLIMIT RFC 7889, SIZE RFC 8438).
 
+use std::io::Write as _;
+
 use crate::imap::code::Failure;
 use crate::imap::session::{Completion, ImapSession, Started, Sync};
 use crate::imap::types::{Dialect, MailboxName, StatusItems};
@@ -45,7 +47,8 @@ pub(super) fn write_status(
         out.push(b' ');
         match number(*item, status, append_limit) {
             Some(value) => write::number(out, value),
-            None => out.extend_from_slice(format!("(F{})", status.id).as_bytes()),
+            // Writing to memory does not fail.
+            None => drop(write!(out, "(F{})", status.id)),
         }
     }
     out.extend_from_slice(b")\r\n");

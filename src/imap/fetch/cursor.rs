@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::items::{Items, Known};
 use super::plan::Plan;
 use super::section::{self, Source};
@@ -27,9 +28,8 @@ pub(in crate::imap) struct Cursor {
     seen: UidSet,
     /// The first UID that is not in a batch yet; `None` after the last.
     next: Option<Uid>,
-    /// In reverse order.
-    batch: Vec<Message>,
-    keywords: Arc<KeywordTable>,
+    batch: Batch,
+    keywords: Option<Arc<KeywordTable>>,
     /// The message that is being told.
     open: Option<Box<Open>>,
 }
@@ -58,8 +58,8 @@ impl Cursor {
             uids,
             plan,
             seen: UidSet::new(),
-            batch: Vec::new(),
-            keywords: Arc::default(),
+            batch: Batch::default(),
+            keywords: None,
             open: None,
         }
     }
@@ -102,12 +102,11 @@ impl Cursor {
     fn load(&mut self, view: &mut View, io: &mut Io<'_>) -> Result<bool, Failure> {
         let Some(from) = self.next else { return Ok(false) };
         let max = if self.plan.items.sections.is_empty() { BATCH } else { BATCH / 8 };
-        view.selected.messages(&self.uids, from, max, &mut self.batch)?;
-        self.next = self.batch.last().and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
-        self.batch.reverse();
+        let last = self.batch.fill(|batch| view.selected.messages(&self.uids, from, max, batch))?;
+        self.next = last.and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
         // Other sessions of the worker may have caught up further than this one's last sync.
         view.selected.learn_keywords()?;
-        self.keywords = view.announced_keywords(io.output);
+        self.keywords = Some(view.announced_keywords(io.output));
         Ok(!self.batch.is_empty())
     }
 
@@ -128,7 +127,7 @@ impl Cursor {
             implied = Plan::unsolicited(enabled).items.attributes;
         }
         let is_recent = view.selected.is_recent(message.uid);
-        let known = Known { keywords: &self.keywords, is_recent, meta: meta.as_deref() };
+        let known = Known { keywords: self.keywords.as_deref(), is_recent, meta: meta.as_deref() };
         let mut items = Items::open(io.output, seq.get());
         items.attributes(&self.plan, implied, &message, &known);
         let has_items = !items.is_empty();

@@ -116,7 +116,7 @@ impl<'a> Items<'a> {
 
 /// What the view and the store know of a message beyond [`Message`].
 pub(super) struct Known<'a> {
-    pub(super) keywords: &'a KeywordTable,
+    pub(super) keywords: Option<&'a KeywordTable>,
     pub(super) is_recent: bool,
     pub(super) meta: Option<&'a Meta>,
 }
@@ -141,16 +141,21 @@ pub(in crate::imap) fn parse_object_id(text: &str, prefix: u8) -> Option<u64> {
 }
 
 /// A parenthesised flag list.
-fn flags(out: &mut Vec<u8>, message: &Message, recent: bool, keywords: &KeywordTable) {
+fn flags(out: &mut Vec<u8>, message: &Message, recent: bool, keywords: Option<&KeywordTable>) {
     out.push(b'(');
     let start = out.len();
-    let system = Flags::NAMED.iter().filter(|(flag, _)| message.flags.contains(*flag)).map(|(_, name)| *name);
-    let custom = message.keywords.iter().filter_map(|index| keywords.name(index));
-    for name in system.chain(recent.then_some("\\Recent")).chain(custom) {
+    let mut name = |name: &str| {
         if out.len() > start {
             out.push(b' ');
         }
         out.extend_from_slice(name.as_bytes());
+    };
+    Flags::NAMED.iter().filter(|(flag, _)| message.flags.contains(*flag)).for_each(|(_, flag)| name(flag));
+    if recent {
+        name("\\Recent");
+    }
+    if let Some(keywords) = keywords.filter(|_| !message.keywords.is_empty()) {
+        message.keywords.iter().filter_map(|index| keywords.name(index)).for_each(name);
     }
     out.push(b')');
 }

@@ -5,6 +5,7 @@
 //! * [`section`] finds the bytes behind `BODY[…]` and `BINARY[…]`,
 //! * [`items`] writes everything else.
 
+mod batch;
 mod cursor;
 mod items;
 mod plan;
