@@ -10,7 +10,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `header`, `index`, `lexer`, `octets`, `address`, `content`, `date` | fields and what is in them |
+//! | `header`, `index`, `leading`, `lexer`, `octets`, `address`, `content`, `date` | fields and what is in them |
 //! | `scan`, `parts` | the MIME tree: finding it, storing it, numbering it |
 //! | `envelope`, `structure`, `wire` | what goes to clients |
 //! | `transfer`, `charset`, `words`, `html` | decoding |
@@ -26,6 +26,7 @@ mod envelope_fields;
 pub mod header;
 mod html;
 mod index;
+mod leading;
 mod lexer;
 pub mod limits;
 mod message_id;
@@ -51,6 +52,7 @@ pub use content::Encoding;
 pub use date::{SentDate, parse_date};
 pub use envelope_fields::{EnvelopeField, FirstAddress, envelope_text, first_address};
 pub use header::header_fields;
+pub use leading::leading_header;
 pub use message_id::{MessageIds, message_ids};
 pub use needle::{Needle, fold, fold_into};
 pub use parts::{Kind, Part, Parts, PartsError, Which};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::program::{Cost, Program, Test};
 use crate::message;
-use crate::store::{Message, Meta, Result, Selected, Uid, UidSet};
+use crate::store::limits::HOT_METAS;
+use crate::store::{Headers, Message, Meta, Result, Selected, Uid, UidSet};
 
 /// Messages that are looked up at once.
 const BATCH: usize = 256;
@@ -42,7 +43,7 @@ impl Search {
         if self.program.test.cost() == Cost::Memory {
             return self.run_in_memory(mailbox, is_over);
         }
-        let mut reader = Reader::new(mailbox);
+        let mut reader = Reader::new(mailbox, self.program.within.len());
         loop {
             let Some(message) = self.batch.pop() else {
                 if self.next.is_none() {
@@ -54,7 +55,7 @@ impl Search {
                 self.load(mailbox)?;
                 continue;
             };
-            if reader.meets(&self.program.test, &message)? {
+            if reader.meets(&self.program.test, &message, &self.batch)? {
                 self.found.push(message.uid);
                 if self.only_first {
                     return Ok(true);
@@ -99,19 +100,23 @@ struct Reader<'a> {
     meta: Option<(Uid, Arc<Meta>)>,
     raw_of: Option<Uid>,
     raw: Vec<u8>,
+    /// Absent where the store keeps in memory what it has read of so few messages.
+    headers: Option<Headers>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(mailbox: &'a Selected) -> Self {
-        Reader { mailbox, meta: None, raw_of: None, raw: Vec::new() }
+    /// For a search of so many messages.
+    fn new(mailbox: &'a Selected, count: u32) -> Self {
+        let headers = (count as usize > HOT_METAS / 2).then(Headers::default);
+        Reader { mailbox, meta: None, raw_of: None, raw: Vec::new(), headers }
     }
 
-    /// Recurses as deep as the grammar's bound on nesting.
-    fn meets(&mut self, test: &Test, message: &Message) -> Result<bool> {
+    /// `ahead` are the messages that come next, in reverse order. Recurses as deep as the grammar's bound on nesting.
+    fn meets(&mut self, test: &Test, message: &Message, ahead: &[Message]) -> Result<bool> {
         match test {
             Test::And(tests) => {
                 for test in tests {
-                    if !self.meets(test, message)? {
+                    if !self.meets(test, message, ahead)? {
                         return Ok(false);
                     }
                 }
@@ -119,14 +124,19 @@ impl<'a> Reader<'a> {
             }
             Test::Or(tests) => {
                 for test in tests {
-                    if self.meets(test, message)? {
+                    if self.meets(test, message, ahead)? {
                         return Ok(true);
                     }
                 }
                 Ok(false)
             }
-            Test::Not(test) => Ok(!self.meets(test, message)?),
+            Test::Not(test) => Ok(!self.meets(test, message, ahead)?),
             Test::Header { field, needle } => {
+                let next = ahead.iter().rev();
+                let headers = self.headers.as_mut();
+                if let Some(header) = headers.and_then(|h| self.mailbox.header_ahead(message, next, h)) {
+                    return Ok(message::search_header(header, field, needle));
+                }
                 let meta = self.meta(message)?;
                 let header = self.mailbox.header(message, &meta)?;
                 Ok(message::search_header(&header, field, needle))

@@ -293,6 +293,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Bytes from the start of this payload to that of another; `None` when it is in another file, or in front of it.
+    pub fn distance_to(&self, other: &Reader) -> Option<u64> {
+        if Arc::ptr_eq(&self.file, &other.file) { other.at.checked_sub(self.at) } else { None }
+    }
+
     /// The record's header.
     pub fn header(&self) -> Result<[u8; HEADER]> {
         let mut header = [0; HEADER];

@@ -12,6 +12,7 @@
 //! against the state, appends that with one write, and applies it through the same code as a replay. So the state never
 //! says anything that the log does not.
 
+mod ahead;
 mod archive;
 pub mod backup;
 mod change;
@@ -60,6 +61,7 @@ mod users;
 mod view;
 mod wire;
 
+pub use ahead::Headers;
 pub use change::{Change, Counters, FlagStep, INBOX, What};
 pub use compact::Compacted;
 #[cfg(test)]

@@ -98,3 +98,25 @@ fn a_result_can_be_used_again() {
     client.say("i SEARCH RETURN (SAVE) CHARSET X-NONE SUBJECT x\r\n");
     assert_eq!(client.say("j FETCH $ UID\r\n"), "j OK FETCH completed\r\n");
 }
+
+/// So many that headers are read ahead.
+#[test]
+fn headers_of_many_messages() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    for batch in 0..12 {
+        let literal = |n: usize| {
+            let message = format!("Subject: number {n}\r\nTo: u{}@example.org\r\n\r\nnumber 7\r\n", n % 3);
+            format!(" {{{}+}}\r\n{message}", message.len())
+        };
+        let literals: String = (batch * 100..(batch + 1) * 100).map(literal).collect();
+        hears(&client.say(&format!("a APPEND INBOX{literals}\r\n")), &["a OK"]);
+    }
+    for (keys, expected) in [
+        ("SUBJECT \"number 117\"", "118 1171 1172 1173 1174 1175 1176 1177 1178 1179 1180"),
+        ("SUBJECT \"number 117\" TO u2@", "1173 1176 1179"),
+        ("NOT TO u0 NOT TO u1 UID 1:9,1197:*", "3 6 9 1197 1200"),
+    ] {
+        hears(&client.say(&format!("b SEARCH {keys}\r\n")), &[&format!("* SEARCH {expected}\r\n"), "b OK"]);
+    }
+}

@@ -238,3 +238,37 @@ fn counters_agree_with_a_count() {
         assert_eq!((status.size, status.uid_next), (size, 201));
     }
 }
+
+#[test]
+fn headers_read_ahead_are_those_read_one_by_one() {
+    let place = Place::new();
+    let user = place.ada();
+    let long = format!("X: {}\r\n", "y".repeat(70)).repeat(200);
+    let form = |n: usize| match n % 8 {
+        0 => b"no header\r\nat all\r\n".to_vec(),
+        1 => b"\r\nonly a body\r\n".to_vec(),
+        2 => format!("Subject: {n}\r\n{long}\r\nbody\r\n").into_bytes(),
+        3 => format!("Subject: {n}\r\n\r\n{}", "large\r\n".repeat(30_000)).into_bytes(),
+        4 => format!("Subject: {n}\r\n").into_bytes(),
+        _ => body(n),
+    };
+    let new = (0..160).map(|n| message(&user, &form(n), FlagList::default())).collect();
+    user.append("INBOX", new, None).unwrap();
+    let view = select(&user, "INBOX");
+    let mut messages = Vec::new();
+    view.messages(view.uids(), uid(1), 1000, &mut messages).unwrap();
+    for step in [1, 3, 8, 13] {
+        let (mut headers, mut cheap) = (Headers::default(), 0);
+        for (at, message) in messages.iter().enumerate().step_by(step).map(|(at, message)| (at + 1, message))
+        {
+            let meta = view.meta(message).unwrap();
+            let header = view.header(message, &meta).unwrap();
+            if let Some(found) = view.header_ahead(message, messages[at..].iter(), &mut headers) {
+                assert_eq!(found, &*header, "message {at}");
+                cheap += 1;
+            }
+        }
+        let known = if step == 8 { 0 } else { 160 * 3 / 8 / step };
+        assert!(cheap >= known, "{cheap} of {known}");
+    }
+}
