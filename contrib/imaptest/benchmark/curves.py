@@ -1,4 +1,5 @@
-"""How Heliograph's figures change with the size of a mailbox, the number of mailboxes, sessions, clients, processes, threads.
+"""How Heliograph's figures change with the size of a mailbox, the number of mailboxes, sessions, clients, processes, threads,
+and the size of the messages that are downloaded.
 
 Every curve is a run of the load generator on a server of its own; `curves.md`, `curves.json` and an SVG for each are written.
 """
@@ -132,6 +133,19 @@ class Curves:
                        {"APPEND, own mailboxes": points(rows, "x", "own_append"), "disk, own files": points(rows, "x", "own_disk"),
                         "APPEND, one mailbox": points(rows, "x", "one_append"), "disk, one file": points(rows, "x", "one_disk")}, {})])
 
+    def bodies(self):
+        calls = ["download", "--sizes", "4000,16000,64000,250000,1000000,25000000", "--secs", 2]
+        rows = [row for tls in (False, True) for row in self.run("bodies", calls, tls=tls)]
+        def curve(key, transport):
+            return [(row["size"], row[key]) for row in rows if row["transport"] == transport]
+        self.publish("bodies", "Downloads by the size of the messages",
+                     "Four clients, each in a mailbox of its own of 16 MB (or one message of 25), read all of it with FETCH 1:*"
+                     " BODY.PEEK[] over and over, from the page cache. The clients run on the same processors.", rows,
+                     {"transport": "", "size": "bytes of a message", "mb_per_s": "MB/s", "per_s": "messages/s", "cpu_us_mb": "µs CPU per MB",
+                      "cpu_us": "µs CPU per message"},
+                     [("", "Processor time of a download", "bytes of a message", "µs per MB",
+                       {kind: curve("cpu_us_mb", kind) for kind in ("plain", "tls")}, {})])
+
     def processes(self):
         self.by_option("processes", "service.imap.numprocesses", [1, 2, 4, 8], "worker processes")
 
@@ -152,7 +166,7 @@ class Curves:
                        {"commands": points(rows, "x", "per_s"), "APPENDs": points(rows, "x", "appends")}, {"log_y": False})])
 
 
-ALL = ("sizes", "mailboxes", "sessions", "clients", "append", "processes", "threads")
+ALL = ("sizes", "mailboxes", "sessions", "clients", "append", "bodies", "processes", "threads")
 
 
 def cell(value):

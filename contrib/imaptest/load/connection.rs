@@ -1,6 +1,6 @@
 //! One IMAP connection, blocking, with or without TLS.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,10 +14,21 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes read at a time, once a connection has something to read.
 const CHUNK: usize = 16 * 1024;
+/// Bytes of a literal read at a time: enough that the client is not what is measured.
+const SINK: usize = 256 * 1024;
 
 enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(room),
+            Stream::Tls(stream) => stream.read(room),
+        }
+    }
 }
 
 /// A connection and what it has read ahead. An idle one holds no buffer.
@@ -25,6 +36,8 @@ pub struct Connection {
     stream: Stream,
     input: Vec<u8>,
     taken: usize,
+    /// Where long literals go; made with the first one.
+    sink: Vec<u8>,
     tags: u32,
     literal_plus: bool,
 }
@@ -45,7 +58,14 @@ impl Connection {
             }
             None => Stream::Plain(socket),
         };
-        let mut connection = Connection { stream, input: Vec::new(), taken: 0, tags: 0, literal_plus: false };
+        let mut connection = Connection {
+            stream,
+            input: Vec::new(),
+            taken: 0,
+            sink: Vec::new(),
+            tags: 0,
+            literal_plus: false,
+        };
         let greeting = connection.line()?;
         ensure!(
             greeting.starts_with(b"* OK"),
@@ -222,15 +242,27 @@ impl Connection {
         }
     }
 
-    fn skip(&mut self, mut length: usize) -> Result<()> {
-        loop {
-            let here = length.min(self.input.len() - self.taken);
-            self.taken += here;
-            length -= here;
-            if length == 0 {
-                return Ok(());
-            }
+    fn skip(&mut self, length: usize) -> Result<()> {
+        let here = length.min(self.input.len() - self.taken);
+        self.taken += here;
+        let mut left = length - here;
+        while left >= CHUNK {
+            left -= self.drain(left)?;
+        }
+        while self.input.len() - self.taken < left {
             self.fill()?;
+        }
+        self.taken += left;
+        Ok(())
+    }
+
+    /// Reads once and forgets it, at most this much; how much it was.
+    fn drain(&mut self, most: usize) -> Result<usize> {
+        self.sink.resize(SINK, 0);
+        let room = &mut self.sink[..most.min(SINK)];
+        match self.stream.read(room)? {
+            0 => bail!("the server closed the connection"),
+            got => Ok(got),
         }
     }
 
@@ -240,10 +272,7 @@ impl Connection {
         self.taken = 0;
         let had = self.input.len();
         self.input.resize(had + CHUNK, 0);
-        let got = match &mut self.stream {
-            Stream::Plain(socket) => socket.read(&mut self.input[had..]),
-            Stream::Tls(stream) => stream.read(&mut self.input[had..]),
-        };
+        let got = self.stream.read(&mut self.input[had..]);
         self.input.truncate(had + *got.as_ref().unwrap_or(&0));
         match got? {
             0 => bail!("the server closed the connection"),

@@ -5,7 +5,7 @@
 //!
 //! Percentiles of single commands at a rate or in a closed loop, tens of thousands of idle sessions, the time from an
 //! APPEND to the news in other sessions, durable APPENDs beside the bare disk, and what commands cost by the size of
-//! a mailbox, the number of mailboxes, the number of clients. It speaks to any server: each user must exist, be it
+//! a mailbox, the number of mailboxes, the number of clients, and what the download of messages costs by their size. It speaks to any server: each user must exist, be it
 //! `u1` or whatever `--user` says. With `--pid` (or `--cgroup`) it also tells what the server's processes used.
 
 use anyhow::Result;
@@ -15,6 +15,7 @@ mod append;
 mod clients;
 mod connection;
 mod disk;
+mod download;
 mod hold;
 mod idle;
 mod latency;
@@ -52,6 +53,8 @@ enum Command {
     Append(append::Arguments),
     /// The bare disk: pwrite and fdatasync, to hold APPEND against.
     Disk(disk::Arguments),
+    /// Downloads of whole mailboxes, by the size of the messages.
+    Download(download::Arguments),
     /// What commands cost in mailboxes of different sizes.
     Sizes(sizes::Arguments),
     /// What commands cost with different numbers of mailboxes.
@@ -72,6 +75,7 @@ fn main() -> Result<()> {
         Command::Latency(arguments) => latency::run(&target, &arguments, out),
         Command::Append(arguments) => append::run(&target, &arguments, out),
         Command::Disk(arguments) => disk::run(&arguments, out),
+        Command::Download(arguments) => download::run(&target, &arguments, out),
         Command::Sizes(arguments) => sizes::run(&target, &arguments, out),
         Command::Mailboxes(arguments) => mailboxes::run(&target, &arguments, out),
         Command::Clients(arguments) => clients::run(&target, &arguments, out),
