@@ -63,6 +63,10 @@ pub const MAX_RESERVE: usize = 256 * 1024;
 pub const HOT_METAS: usize = 2048;
 pub const MAX_HOT: usize = 4096;
 
+/// Messages that a worker keeps open while they are sent in pieces, see `content.rs`: a quarter of the descriptors that it
+/// sets aside for other things than sessions.
+pub const MAX_KEPT_OPEN: usize = 256;
+
 /// Users without sessions whose state a worker keeps in memory.
 pub const MAX_IDLE_USERS: usize = 256;
 

@@ -19,6 +19,7 @@ mod change;
 pub mod check;
 mod checkpoint;
 mod compact;
+mod content;
 mod disk;
 mod epoch;
 mod error;
@@ -64,6 +65,7 @@ mod wire;
 pub use ahead::Headers;
 pub use change::{Change, Counters, FlagStep, INBOX, What};
 pub use compact::Compacted;
+pub use content::Content;
 #[cfg(test)]
 pub(crate) use disk::Counting;
 pub use epoch::{begin_epoch, close_epoch};

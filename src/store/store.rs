@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::change::Change;
+use super::content::KeptOpen;
 use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
@@ -105,6 +106,7 @@ pub(super) struct Shared {
     pub listener: Arc<dyn ChangeListener>,
     pub epoch: u64,
     pub hot: HotMetas,
+    pub kept_open: KeptOpen,
     /// How many handles for users there have been.
     pub opened: AtomicU64,
     chores: Mutex<Chores>,
@@ -128,8 +130,9 @@ impl Store {
         let epoch = epoch::current(&options.root)?;
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
         let tuning = ArcSwap::from_pointee(options.tuning);
-        let (hot, opened) = Default::default();
-        let shared = Arc::new(Shared { options, tuning, listener, epoch, hot, opened, chores, new_chore });
+        let (hot, kept_open, opened) = Default::default();
+        let shared =
+            Arc::new(Shared { options, tuning, listener, epoch, hot, kept_open, opened, chores, new_chore });
         let users: Arc<Users> = Arc::default();
         let (keeper, known) = (shared.clone(), Arc::downgrade(&users));
         let keep_house = move || keeper.keep_house(&known);

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::checkpoint;
-use super::disk::{check_dirs, open_for_reading};
+use super::content::Content;
+use super::disk::check_dirs;
 use super::error::{Error, Result};
 use super::files::LogFiles;
 use super::group_sync::GroupSync;
@@ -32,7 +33,7 @@ use super::store::Shared;
 use super::tree::SpecialUses;
 use super::upload::{Upload, random};
 use super::wire::PutFields;
-use super::{BlobRef, FlagSync, Message};
+use super::{FlagSync, Message};
 
 /// A handle that all sessions of a user in this process share.
 pub struct User {
@@ -449,20 +450,7 @@ impl User {
         range: std::ops::Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let size = u64::from(message.size);
-        let (from, to) = (range.start.min(size), range.end.min(size));
-        let count = to.saturating_sub(from) as usize;
-        match message.blob {
-            BlobRef::Inline(place) => {
-                let reader = self.known()?.log.reader(place)?;
-                reader.read(from, count, out)
-            }
-            BlobRef::File(number) => {
-                let path = log::blob_path(&self.dir, number);
-                let file = open_for_reading(&path).map_err(Error::io("cannot open", &path))?;
-                crate::sys::append_from(&file, from, count, out).map_err(Error::io("cannot read", &path))
-            }
-        }
+        Content::open(self, message)?.read(range, out)
     }
 
     /// Lets go of files that making room has removed, since their space comes back only then.

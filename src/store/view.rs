@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
+use super::content::Content;
 use super::error::{Error, Refusal, Result};
 use super::flags::KeywordTable;
 use super::mailbox::{Mailbox, ViewMark};
@@ -389,6 +390,19 @@ impl Selected {
     /// When they cannot be read; `out` is then as it was. [`Refusal::Expunged`].
     pub fn read(&self, message: &Message, range: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<()> {
         self.user.read(message, range, out).map_err(|error| self.why(message, error))
+    }
+
+    /// The bytes of a message, for reading them in pieces.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn content(&self, message: &Message) -> Result<Content> {
+        Content::open(&self.user, message).map_err(|error| self.why(message, error))
+    }
+
+    /// What to hold until the next piece is wanted; `None` when it has to be opened anew then.
+    pub fn keep_open(&self, content: Content) -> Option<Content> {
+        self.user.shared.kept_open.keep(content)
     }
 
     /// Messages of the view that are new or changed after `since` (RFC 7162 §3.1.4).

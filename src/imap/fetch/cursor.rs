@@ -12,7 +12,7 @@ use crate::imap::session::{Enabled, View};
 use crate::imap::types::{FetchAttributes, SectionKind};
 use crate::imap::write;
 use crate::session::{Io, Step};
-use crate::store::{KeywordTable, Message, Meta, Uid, UidSet};
+use crate::store::{Content, KeywordTable, Message, Meta, Uid, UidSet};
 
 /// Messages that are looked up at once.
 const BATCH: usize = 64;
@@ -43,6 +43,8 @@ struct Open {
     has_items: bool,
     /// What is left of the current section.
     body: Option<Body>,
+    /// Its bytes, when more of them may be wanted.
+    content: Option<Content>,
 }
 
 /// The rest of an announced literal.
@@ -134,7 +136,8 @@ impl Cursor {
         if self.plan.items.sections.is_empty() {
             io.output.extend_from_slice(b")\r\n");
         } else {
-            self.open = Some(Box::new(Open { message, meta, next_section: 0, has_items, body: None }));
+            self.open =
+                Some(Box::new(Open { message, meta, next_section: 0, has_items, body: None, content: None }));
         }
         Ok(())
     }
@@ -156,7 +159,7 @@ impl Cursor {
         io: &mut Io<'_>,
     ) -> Result<Option<Box<Open>>, Failure> {
         if let Some(body) = open.body.take() {
-            open.body = body.send(&open.message, view, io).map_err(Failure::Broken)?;
+            open.body = open.send(body, view, io).map_err(Failure::Broken)?;
             return Ok(Some(open));
         }
         let Some(section) = self.plan.items.sections.get(open.next_section) else {
@@ -201,18 +204,26 @@ fn begin(source: Source, kind: SectionKind, out: &mut Vec<u8>) -> Option<Body> {
     None
 }
 
-impl Body {
-    /// Appends a piece; `None` after the last.
-    fn send(self, message: &Message, view: &View, io: &mut Io<'_>) -> crate::store::Result<Option<Body>> {
-        match self {
+impl Open {
+    /// Appends a piece; what is left, `None` after the last.
+    fn send(&mut self, body: Body, view: &View, io: &mut Io<'_>) -> crate::store::Result<Option<Body>> {
+        match body {
             Body::Range { range, mask_nul } => {
                 let end = range.end.min(range.start + PIECE);
+                let content = match self.content.take() {
+                    Some(content) => content,
+                    None => view.selected.content(&self.message)?,
+                };
                 let from = io.output.len();
-                view.selected.read(message, range.start..end, io.output)?;
+                content.read(range.start..end, io.output)?;
                 if mask_nul {
                     mask_nuls(io.output.get_mut(from..).unwrap_or_default());
                 }
-                Ok((end < range.end).then_some(Body::Range { range: end..range.end, mask_nul }))
+                if end == range.end {
+                    return Ok(None);
+                }
+                self.content = view.selected.keep_open(content);
+                Ok(Some(Body::Range { range: end..range.end, mask_nul }))
             }
             Body::Bytes { bytes, at } => {
                 let end = bytes.len().min(at + PIECE as usize);

@@ -47,6 +47,22 @@ fn a_slow_reader_suspends_fetch() {
     assert!(client.said.len() <= 2 * OUTPUT_HIGH_WATER, "one call says {} bytes", client.said.len());
 }
 
+/// Only a message that has a file of its own: its name goes while the client still reads.
+#[test]
+fn a_download_ends_well_when_the_message_is_removed_meanwhile() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(19_000));
+    client.append("INBOX", "", &body);
+    client.unread.extend_from_slice(b"a FETCH 1 BODY.PEEK[]\r\n");
+    let step = client.one_call(|session, io| session.step(io));
+    assert!(matches!(step, Step::Flush));
+    assert_eq!(server.remove_large_messages(), 1);
+    let said = client.say("b FETCH 1 BODY.PEEK[]\r\n");
+    assert!(said.contains(&body) && said.contains("a OK FETCH completed\r\n"));
+    assert!(client.is_closed && !said.contains("b OK"), "who asks only now is told that something is wrong");
+}
+
 #[test]
 fn a_session_whose_slice_is_over_yields() {
     let server = Server::new();

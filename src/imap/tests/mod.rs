@@ -56,7 +56,7 @@ impl Drop for Watch {
 struct Server {
     imap: Imap,
     watches: Watches,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -82,7 +82,23 @@ impl Server {
             plaintext_min_cipher: 0,
         };
         set(&mut settings);
-        Server { imap: Imap::new(store, Box::new(watches.clone()), settings), watches, _dir: dir }
+        Server { imap: Imap::new(store, Box::new(watches.clone()), settings), watches, dir }
+    }
+
+    /// Takes away what compaction would; how many there were.
+    fn remove_large_messages(&self) -> usize {
+        let (mut removed, mut directories) = (0, vec![self.dir.path().to_owned()]);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    directories.push(entry);
+                } else if directory.ends_with("blob") {
+                    std::fs::remove_file(entry).unwrap();
+                    removed += 1;
+                }
+            }
+        }
+        removed
     }
 
     /// A client that has read the greeting.
