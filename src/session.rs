@@ -58,7 +58,7 @@ pub enum Security {
 pub struct Io<'a> {
     input: &'a [u8],
     consumed: usize,
-    /// Bytes for the client; the session appends.
+    /// Bytes for the client; the session appends, and leaves alone what is there already.
     pub output: &'a mut Vec<u8>,
     /// The time at which this call began.
     pub now: Instant,

@@ -259,7 +259,7 @@ impl Connection {
                     if scratch.input().len() >= INPUT_LIMIT {
                         return Ok(Outcome::Closed(Some("input not consumed")));
                     }
-                    if scratch.output.len() >= OUTPUT_HIGH_WATER && !self.send(scratch, now)? {
+                    if scratch.output().len() >= OUTPUT_HIGH_WATER && !self.send(scratch, now)? {
                         return Ok(Outcome::Park);
                     }
                     if self.is_readable && now.elapsed() >= SLICE {
@@ -393,7 +393,7 @@ impl Connection {
 
     /// Sends the thread's output; keeps what the socket does not take. `true` when all is sent.
     fn send(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<bool> {
-        if !self.session.settle(&mut scratch.output) {
+        if !self.session.settle(scratch.output_buffer()) {
             self.phase = Phase::Closing;
         }
         let bytes = self.transport.seal(scratch)?;

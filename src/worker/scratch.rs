@@ -2,13 +2,14 @@
 
 use crate::session::INPUT_LIMIT;
 
-use super::limits::{OUTPUT_KEPT, READ_SIZE};
+use super::limits::{HEAD_ROOM, OUTPUT_KEPT, READ_SIZE};
 
 /// What a run of a session needs beside its own state.
 pub struct Scratch {
     /// Input that the session has not consumed.
     input: Buffer,
-    pub output: Vec<u8>,
+    /// For the client, behind [`HEAD_ROOM`] bytes that are nobody's.
+    output: Vec<u8>,
     /// Of sessions over TLS; a thread that has run none owns no such buffers.
     sealed: Sealed,
 }
@@ -39,12 +40,13 @@ pub struct Outgoing {
 
 impl Scratch {
     pub fn new() -> Self {
-        Scratch { input: Buffer::new(INPUT_LIMIT + READ_SIZE), output: Vec::new(), sealed: Sealed::default() }
+        let (input, output) = (Buffer::new(INPUT_LIMIT + READ_SIZE), vec![0; HEAD_ROOM]);
+        Scratch { input, output, sealed: Sealed::default() }
     }
 
     /// Brings in what a session had left, and frees it.
     pub fn load(&mut self, leftover: &mut Vec<u8>) {
-        self.output.clear();
+        self.clear_output();
         self.input.load(leftover);
     }
 
@@ -52,7 +54,7 @@ impl Scratch {
     pub fn store(&mut self, leftover: &mut Vec<u8>) {
         self.input.store(leftover);
         if self.output.capacity() > OUTPUT_KEPT {
-            self.output = Vec::new();
+            self.output = vec![0; HEAD_ROOM];
         }
     }
 
@@ -77,7 +79,20 @@ impl Scratch {
         self.input.bytes()
     }
 
-    /// The input, and the output beside it.
+    pub fn output(&self) -> &[u8] {
+        self.output.get(HEAD_ROOM..).unwrap_or_default()
+    }
+
+    /// The buffer that the output is put into, behind what is there.
+    pub fn output_buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    pub fn clear_output(&mut self) {
+        self.output.resize(HEAD_ROOM, 0);
+    }
+
+    /// The input, and [`Self::output_buffer`].
     pub fn both(&mut self) -> (&[u8], &mut Vec<u8>) {
         (self.input.bytes(), &mut self.output)
     }
@@ -86,7 +101,7 @@ impl Scratch {
     pub fn all(&mut self) -> Parts<'_> {
         Parts {
             input: &mut self.input,
-            output: &mut self.output,
+            output: self.output.get(HEAD_ROOM..).unwrap_or_default(),
             arrived: &mut self.sealed.arrived,
             outgoing: &mut self.sealed.outgoing,
         }
@@ -117,7 +132,7 @@ impl Scratch {
 /// The buffers, each on its own.
 pub struct Parts<'a> {
     pub input: &'a mut Buffer,
-    pub output: &'a mut Vec<u8>,
+    pub output: &'a [u8],
     pub arrived: &'a mut Buffer,
     pub outgoing: &'a mut Outgoing,
 }
@@ -225,6 +240,20 @@ mod tests {
         scratch.consume(6);
         scratch.store(&mut leftover);
         assert!(leftover.is_empty());
+    }
+
+    #[test]
+    fn output_begins_behind_its_head_room() {
+        let mut scratch = Scratch::new();
+        for text in [&b"* OK\r\n"[..], &[b'x'; OUTPUT_KEPT + 1], b"bye"] {
+            scratch.load(&mut Vec::new());
+            scratch.both().1.extend_from_slice(text);
+            assert_eq!(scratch.output(), text);
+            assert_eq!(scratch.all().output, text);
+            scratch.clear_output();
+            assert!(scratch.output().is_empty());
+            scratch.store(&mut Vec::new());
+        }
     }
 
     #[test]

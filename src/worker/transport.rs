@@ -140,14 +140,12 @@ impl Transport {
     /// The bytes for the socket that carry the session's output.
     pub fn seal<'s>(&mut self, scratch: &'s mut Scratch) -> io::Result<&'s [u8]> {
         match &mut self.tls {
-            None => Ok(&scratch.output),
+            None => Ok(scratch.output()),
             Some(tls) => {
                 let mut parts = scratch.all();
-                if !parts.output.is_empty() {
-                    let output = std::mem::take(parts.output);
-                    let sealed = tls.work(&mut parts, Seal::Output(&output));
-                    *parts.output = output;
-                    sealed.map_err(broken)?;
+                let output = parts.output;
+                if !output.is_empty() {
+                    tls.work(&mut parts, Seal::Output(output)).map_err(broken)?;
                 }
                 Ok(parts.outgoing.bytes())
             }
@@ -156,7 +154,7 @@ impl Transport {
 
     /// The bytes that [`Transport::seal`] returned are with the kernel, or kept elsewhere.
     pub fn sent(&mut self, scratch: &mut Scratch) {
-        scratch.output.clear();
+        scratch.clear_output();
         scratch.all().outgoing.clear();
     }
 
