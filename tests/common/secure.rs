@@ -119,6 +119,11 @@ impl<S: Read + Write> Secure<S> {
         self.flush();
     }
 
+    /// For reading at one's own pace.
+    pub fn reader(&mut self) -> &mut impl Read {
+        &mut self.stream
+    }
+
     fn flush(&mut self) {
         self.stream.get_mut().flush().expect("flush");
     }

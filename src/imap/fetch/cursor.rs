@@ -124,6 +124,7 @@ impl Cursor {
         let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(()) };
         let meta = if self.plan.needs_meta { Some(view.selected.meta(&message)?) } else { None };
         self.check_sections(meta.as_deref())?;
+        let content = self.open_early(&message, view)?;
         let mut implied = FetchAttributes::NONE;
         if self.seen.contains(message.uid) {
             implied = Plan::unsolicited(enabled).items.attributes;
@@ -137,9 +138,16 @@ impl Cursor {
             io.output.extend_from_slice(b")\r\n");
         } else {
             self.open =
-                Some(Box::new(Open { message, meta, next_section: 0, has_items, body: None, content: None }));
+                Some(Box::new(Open { message, meta, next_section: 0, has_items, body: None, content }));
         }
         Ok(())
+    }
+
+    /// Sections that need no description of the message are all of it: whether its bytes are still there shows only when
+    /// they are looked for.
+    fn open_early(&self, message: &Message, view: &View) -> Result<Option<Content>, Failure> {
+        let is_wanted = !self.plan.needs_meta && !self.plan.items.sections.is_empty();
+        Ok(is_wanted.then(|| view.selected.content(message)).transpose()?)
     }
 
     fn check_sections(&self, meta: Option<&Meta>) -> Result<(), Failure> {
