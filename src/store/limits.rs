@@ -67,6 +67,11 @@ pub const MAX_HOT: usize = 4096;
 /// sets aside for other things than sessions.
 pub const MAX_KEPT_OPEN: usize = 256;
 
+/// Bytes of the log that are read at once for several small messages, and how much of them may lie between each two: about
+/// what is copied in the time of a system call.
+pub const MAX_WINDOW: u64 = 64 * 1024;
+pub const MAX_GAP: u64 = 4096;
+
 /// Users without sessions whose state a worker keeps in memory.
 pub const MAX_IDLE_USERS: usize = 256;
 

@@ -60,6 +60,7 @@ mod upload;
 mod user;
 mod users;
 mod view;
+mod window;
 mod wire;
 
 pub use ahead::Headers;
@@ -87,3 +88,4 @@ pub use upload::{NewMessage, Upload};
 pub use user::User;
 pub use users::{UserDir, has_mail, user_dirs};
 pub use view::{Access, Changes, Expunges, Selected};
+pub use window::Window;

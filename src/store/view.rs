@@ -20,6 +20,7 @@ use super::record::Kind;
 use super::tree::canonical_inbox;
 use super::uid_set::UidSet;
 use super::user::{Inner, User};
+use super::window::Window;
 use super::wire::PutFields;
 
 /// SELECT or EXAMINE.
@@ -398,6 +399,14 @@ impl Selected {
     /// As `read`.
     pub fn content(&self, message: &Message) -> Result<Content> {
         Content::open(&self.user, message).map_err(|error| self.why(message, error))
+    }
+
+    /// The bytes of messages that follow each other, read at once; `None` when that does not pay.
+    ///
+    /// # Errors
+    /// When they cannot be read; one of them still may be.
+    pub fn window(&self, messages: &[Message]) -> Result<Option<Window>> {
+        Window::read(&self.user, messages)
     }
 
     /// What to hold until the next piece is wanted; `None` when it has to be opened anew then.

@@ -12,7 +12,7 @@ use crate::imap::session::{Enabled, View};
 use crate::imap::types::{FetchAttributes, SectionKind};
 use crate::imap::write;
 use crate::session::{Io, Step};
-use crate::store::{Content, KeywordTable, Message, Meta, Uid, UidSet};
+use crate::store::{Content, KeywordTable, Message, Meta, Uid, UidSet, Window};
 
 /// Messages that are looked up at once.
 const BATCH: usize = 64;
@@ -29,6 +29,8 @@ pub(in crate::imap) struct Cursor {
     /// The first UID that is not in a batch yet; `None` after the last.
     next: Option<Uid>,
     batch: Batch,
+    /// Bytes of the batch's messages; given back before the session waits for its client.
+    window: Option<Window>,
     keywords: Option<Arc<KeywordTable>>,
     /// The message that is being told.
     open: Option<Box<Open>>,
@@ -61,6 +63,7 @@ impl Cursor {
             plan,
             seen: UidSet::new(),
             batch: Batch::default(),
+            window: None,
             keywords: None,
             open: None,
         }
@@ -80,6 +83,7 @@ impl Cursor {
     ) -> Result<Option<Step>, Failure> {
         loop {
             if io.is_above_high_water() {
+                self.window = None;
                 return Ok(Some(Step::Flush));
             }
             if let Some(open) = self.open.take() {
@@ -88,6 +92,7 @@ impl Cursor {
             }
             if self.batch.is_empty() {
                 if self.next.is_some() && io.is_slice_over() {
+                    self.window = None;
                     return Ok(Some(Step::Yield));
                 }
                 if !self.load(view, io)? {
@@ -104,7 +109,13 @@ impl Cursor {
     fn load(&mut self, view: &mut View, io: &mut Io<'_>) -> Result<bool, Failure> {
         let Some(from) = self.next else { return Ok(false) };
         let max = if self.plan.items.sections.is_empty() { BATCH } else { BATCH / 8 };
-        let last = self.batch.fill(|batch| view.selected.messages(&self.uids, from, max, batch))?;
+        let (uids, window, is_whole) = (&self.uids, &mut self.window, self.plan.is_whole());
+        let last = self.batch.fill(|batch| {
+            view.selected.messages(uids, from, max, batch)?;
+            // What cannot be read shows with the message that it is.
+            *window = is_whole.then(|| view.selected.window(batch).ok().flatten()).flatten();
+            Ok::<_, Failure>(())
+        })?;
         self.next = last.and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
         // Other sessions of the worker may have caught up further than this one's last sync.
         view.selected.learn_keywords()?;
@@ -146,8 +157,8 @@ impl Cursor {
     /// Sections that need no description of the message are all of it: whether its bytes are still there shows only when
     /// they are looked for.
     fn open_early(&self, message: &Message, view: &View) -> Result<Option<Content>, Failure> {
-        let is_wanted = !self.plan.needs_meta && !self.plan.items.sections.is_empty();
-        Ok(is_wanted.then(|| view.selected.content(message)).transpose()?)
+        let is_there = self.window.as_ref().is_some_and(|window| window.find(message).is_some());
+        Ok((self.plan.is_whole() && !is_there).then(|| view.selected.content(message)).transpose()?)
     }
 
     fn check_sections(&self, meta: Option<&Meta>) -> Result<(), Failure> {
@@ -167,7 +178,7 @@ impl Cursor {
         io: &mut Io<'_>,
     ) -> Result<Option<Box<Open>>, Failure> {
         if let Some(body) = open.body.take() {
-            open.body = open.send(body, view, io).map_err(Failure::Broken)?;
+            open.body = open.send(body, self.window.as_ref(), view, io).map_err(Failure::Broken)?;
             return Ok(Some(open));
         }
         let Some(section) = self.plan.items.sections.get(open.next_section) else {
@@ -214,24 +225,26 @@ fn begin(source: Source, kind: SectionKind, out: &mut Vec<u8>) -> Option<Body> {
 
 impl Open {
     /// Appends a piece; what is left, `None` after the last.
-    fn send(&mut self, body: Body, view: &View, io: &mut Io<'_>) -> crate::store::Result<Option<Body>> {
+    fn send(
+        &mut self,
+        body: Body,
+        window: Option<&Window>,
+        view: &View,
+        io: &mut Io<'_>,
+    ) -> crate::store::Result<Option<Body>> {
         match body {
             Body::Range { range, mask_nul } => {
                 let end = range.end.min(range.start + PIECE);
-                let content = match self.content.take() {
-                    Some(content) => content,
-                    None => view.selected.content(&self.message)?,
-                };
                 let from = io.output.len();
-                content.read(range.start..end, io.output)?;
+                let ahead = window.and_then(|window| window.find(&self.message));
+                match ahead.and_then(|bytes| bytes.get(range.start as usize..end as usize)) {
+                    Some(piece) => io.output.extend_from_slice(piece),
+                    None => self.read(range.start..end, end < range.end, view, io.output)?,
+                }
                 if mask_nul {
                     mask_nuls(io.output.get_mut(from..).unwrap_or_default());
                 }
-                if end == range.end {
-                    return Ok(None);
-                }
-                self.content = view.selected.keep_open(content);
-                Ok(Some(Body::Range { range: end..range.end, mask_nul }))
+                Ok((end < range.end).then_some(Body::Range { range: end..range.end, mask_nul }))
             }
             Body::Bytes { bytes, at } => {
                 let end = bytes.len().min(at + PIECE as usize);
@@ -239,6 +252,25 @@ impl Open {
                 Ok((end < bytes.len()).then_some(Body::Bytes { bytes, at: end }))
             }
         }
+    }
+
+    /// Reads from the log, or from the message's file; holds on to that when there is more to come.
+    fn read(
+        &mut self,
+        piece: Range<u64>,
+        has_more: bool,
+        view: &View,
+        out: &mut Vec<u8>,
+    ) -> crate::store::Result<()> {
+        let content = match self.content.take() {
+            Some(content) => content,
+            None => view.selected.content(&self.message)?,
+        };
+        content.read(piece, out)?;
+        if has_more {
+            self.content = view.selected.keep_open(content);
+        }
+        Ok(())
     }
 }
 

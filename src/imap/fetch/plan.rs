@@ -48,6 +48,11 @@ impl Plan {
         Plan::of(attributes, enabled)
     }
 
+    /// Whether all sections are parts of the whole message that need no description of it.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.needs_meta && !self.items.sections.is_empty()
+    }
+
     /// Items without sections.
     pub(in crate::imap) fn of(attributes: FetchAttributes, enabled: Enabled) -> Self {
         Plan::new(FetchItems { attributes, ..FetchItems::default() }, enabled)

@@ -112,3 +112,27 @@ fn a_keyword_of_another_session_has_its_name_at_once() {
     hears(&said, &["* FLAGS (", "fresh", "* 1 FETCH (FLAGS (", "fresh", "a OK"]);
     hears_not(&said, "FLAGS ())");
 }
+
+#[test]
+fn neighbours_and_others_come_in_their_order() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    client.append_many(20);
+    client.say("c COPY 20 INBOX\r\nd COPY 3 INBOX\r\n");
+    client.append("INBOX", "", &"x".repeat(140_000));
+    client.append_many(5);
+    let said = client.say("f FETCH 1:* (BODY.PEEK[] BODY.PEEK[]<9.5>)\r\n");
+    let numbers = (1..=20).chain([20, 3]).chain([0]).chain(1..=5);
+    let expected: String = numbers
+        .zip(1..)
+        .map(|(number, seq)| {
+            let body = match number {
+                0 => "x".repeat(140_000),
+                number => format!("Subject: number {number}\r\n\r\nbody of {number}\r\n"),
+            };
+            let (size, part) = (body.len(), &body[9..14]);
+            format!("* {seq} FETCH (BODY[] {{{size}}}\r\n{body} BODY[]<9> {{5}}\r\n{part})\r\n")
+        })
+        .collect();
+    assert!(said == expected + "f OK FETCH completed\r\n", "{}", &said[..2000]);
+}

@@ -272,3 +272,30 @@ fn headers_read_ahead_are_those_read_one_by_one() {
         assert!(cheap >= known, "{cheap} of {known}");
     }
 }
+
+#[test]
+fn neighbours_in_the_log_are_read_at_once() {
+    let place = Place::new();
+    let ada = place.ada();
+    append_many(&ada, "INBOX", 8);
+    let far = vec![message(&ada, &[b'x'; 50_000], FlagList::default())];
+    ada.append("INBOX", far, None).unwrap();
+    append(&ada, "INBOX", 10);
+    let view = select(&ada, "INBOX");
+    let mut messages = Vec::new();
+    view.messages(view.uids(), Uid::MIN, 99, &mut messages).unwrap();
+
+    let window = view.window(&messages).unwrap().expect("it pays");
+    for message in &messages {
+        let mut bytes = Vec::new();
+        view.read(message, 0..u64::MAX, &mut bytes).unwrap();
+        assert_eq!(window.find(message), Some(&bytes[..]), "message {}", message.uid);
+    }
+    let some = view.window(&messages[1..3]).unwrap().expect("it pays");
+    assert_eq!(some.find(&messages[0]), None);
+    let is_read = |messages: &[Message]| view.window(messages).unwrap().is_some();
+    assert!(!is_read(&messages[..1]), "one is no row");
+    assert!(!is_read(&[messages[7].clone(), messages[9].clone()]), "too much lies between");
+    messages.reverse();
+    assert!(!is_read(&messages), "not in the order of the log");
+}
