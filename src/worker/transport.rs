@@ -21,7 +21,8 @@ use super::scratch::{Buffer, Outgoing, Parts, Scratch};
 
 /// Room that sealing adds to each [`FRAGMENT`] of output, in bytes: header, nonce, type and tag need 31 at most.
 const SEAL_OVERHEAD: usize = 64;
-/// Output in one record, in bytes (RFC 8446 §5.1).
+/// Output in one record, in bytes: the most that there may be (RFC 8446 §5.1). Shorter ones cost more and bring the first
+/// byte no sooner, see docs/performance.md, "TLS records".
 const FRAGMENT: usize = 1 << 14;
 
 pub struct Transport {
