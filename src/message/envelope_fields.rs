@@ -132,12 +132,12 @@ fn unescaped(quoted: &[u8]) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::envelope::envelope;
+    use super::super::{envelope::envelope, index::Header};
     use super::*;
 
     fn of(header: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        envelope(header.as_bytes(), &mut out);
+        envelope(&Header::read(header.as_bytes()), &mut out);
         out
     }
 

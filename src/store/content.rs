@@ -2,7 +2,7 @@
 //!
 //! A download may take minutes, and meanwhile the message can be expunged and its space given back: who holds its
 //! content open reads on. A descriptor each is too much for a worker full of slow clients, though. Therefore only
-//! [`MAX_KEPT_OPEN`] are held from one piece to the next; beyond that the file is looked up again for each piece.
+//! [`MAX_KEPT_OPEN`] are held while their sessions wait; beyond that the file is looked up again for the next piece.
 
 use std::fs::File;
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Content {
 }
 
 impl KeptOpen {
-    /// The content, to be held until its next piece is wanted; `None` when too many are held already.
+    /// The content, to be held while its session waits; `None` when too many are held already.
     pub fn keep(&self, mut content: Content) -> Option<Content> {
         if content.kept.is_none() {
             // Threads that come at once may all find the last place free, which is a few descriptors more.

@@ -409,7 +409,7 @@ impl Selected {
         Window::read(&self.user, messages)
     }
 
-    /// What to hold until the next piece is wanted; `None` when it has to be opened anew then.
+    /// What to hold while the session waits; `None` when it has to be opened anew then.
     pub fn keep_open(&self, content: Content) -> Option<Content> {
         self.user.shared.kept_open.keep(content)
     }

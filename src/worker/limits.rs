@@ -13,7 +13,7 @@ pub const READ_SIZE: usize = 64 * 1024;
 /// Output buffer that a thread keeps between sessions; a larger one (a single long line) is given back.
 pub const OUTPUT_KEPT: usize = 256 * 1024;
 
-/// Bytes in front of the output. Buffers of this size begin with a page, and TLS copies what it seals to the sixth byte of
+/// Bytes in front of the output. A buffer as large as that one begins with a page, and TLS copies what it seals to the sixth byte of
 /// another page: processors whose `rep movsb` is slow for bytes that come from less than 16 behind where they go to within
 /// a page (AMD's Zen 3 and 4) took 20 times as long for that, a third of the time of a download. A cache line in between
 /// is enough.

@@ -29,7 +29,7 @@ pub(in crate::imap) struct Cursor {
     /// The first UID that is not in a batch yet; `None` after the last.
     next: Option<Uid>,
     batch: Batch,
-    /// Bytes of the batch's messages; given back before the session waits for its client.
+    /// Bytes of the batch's messages.
     window: Option<Window>,
     keywords: Option<Arc<KeywordTable>>,
     /// The message that is being told.
@@ -83,7 +83,7 @@ impl Cursor {
     ) -> Result<Option<Step>, Failure> {
         loop {
             if io.is_above_high_water() {
-                self.window = None;
+                self.pause(view);
                 return Ok(Some(Step::Flush));
             }
             if let Some(open) = self.open.take() {
@@ -92,7 +92,7 @@ impl Cursor {
             }
             if self.batch.is_empty() {
                 if self.next.is_some() && io.is_slice_over() {
-                    self.window = None;
+                    self.pause(view);
                     return Ok(Some(Step::Yield));
                 }
                 if !self.load(view, io)? {
@@ -102,6 +102,14 @@ impl Cursor {
             if let Some(message) = self.batch.pop() {
                 self.tell(message, view, enabled, io)?;
             }
+        }
+    }
+
+    /// Gives back what a session that may wait for long must not hold.
+    fn pause(&mut self, view: &View) {
+        self.window = None;
+        if let Some(open) = &mut self.open {
+            open.content = open.content.take().and_then(|content| view.selected.keep_open(content));
         }
     }
 
@@ -135,7 +143,7 @@ impl Cursor {
         let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(()) };
         let meta = if self.plan.needs_meta { Some(view.selected.meta(&message)?) } else { None };
         self.check_sections(meta.as_deref())?;
-        let content = self.open_early(&message, view)?;
+        let content = if self.plan.is_whole() { self.open_early(&message, view)? } else { None };
         let mut implied = FetchAttributes::NONE;
         if self.seen.contains(message.uid) {
             implied = Plan::unsolicited(enabled).items.attributes;
@@ -157,8 +165,10 @@ impl Cursor {
     /// Sections that need no description of the message are all of it: whether its bytes are still there shows only when
     /// they are looked for.
     fn open_early(&self, message: &Message, view: &View) -> Result<Option<Content>, Failure> {
-        let is_there = self.window.as_ref().is_some_and(|window| window.find(message).is_some());
-        Ok((self.plan.is_whole() && !is_there).then(|| view.selected.content(message)).transpose()?)
+        if self.window.as_ref().is_some_and(|window| window.find(message).is_some()) {
+            return Ok(None);
+        }
+        Ok(Some(view.selected.content(message)?))
     }
 
     fn check_sections(&self, meta: Option<&Meta>) -> Result<(), Failure> {
@@ -267,9 +277,7 @@ impl Open {
             None => view.selected.content(&self.message)?,
         };
         content.read(piece, out)?;
-        if has_more {
-            self.content = view.selected.keep_open(content);
-        }
+        self.content = has_more.then_some(content);
         Ok(())
     }
 }
