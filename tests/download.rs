@@ -18,7 +18,7 @@ use common::server::{Options, PASSWORD, Server};
 
 /// Around the sizes at which pieces end and at which a message gets a file of its own.
 const SIZES: [usize; 10] =
-    [1, 2, 4_095, 65_535, 65_536, 65_537, 128 * 1024, 128 * 1024 + 1, 1_000_003, 30_000_000];
+    [1, 2, 4_095, 65_535, 65_536, 65_537, 512 * 1024, 512 * 1024 + 1, 1_000_003, 30_000_000];
 
 /// Of a receive buffer that is soon full.
 const SMALL: usize = 16 * 1024;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,6 +107,8 @@ pub(super) struct Shared {
     pub epoch: u64,
     pub hot: HotMetas,
     pub kept_open: KeptOpen,
+    /// Message bytes in memory that have not come in full.
+    pub arriving: Arc<AtomicUsize>,
     /// How many handles for users there have been.
     pub opened: AtomicU64,
     chores: Mutex<Chores>,
@@ -130,9 +132,19 @@ impl Store {
         let epoch = epoch::current(&options.root)?;
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
         let tuning = ArcSwap::from_pointee(options.tuning);
-        let (hot, kept_open, opened) = Default::default();
-        let shared =
-            Arc::new(Shared { options, tuning, listener, epoch, hot, kept_open, opened, chores, new_chore });
+        let (hot, kept_open, arriving, opened) = Default::default();
+        let shared = Arc::new(Shared {
+            options,
+            tuning,
+            listener,
+            epoch,
+            hot,
+            kept_open,
+            arriving,
+            opened,
+            chores,
+            new_chore,
+        });
         let users: Arc<Users> = Arc::default();
         let (keeper, known) = (shared.clone(), Arc::downgrade(&users));
         let keep_house = move || keeper.keep_house(&known);

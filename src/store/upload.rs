@@ -1,16 +1,16 @@
 //! A message on its way in.
 //!
-//! Small ones are held in memory until they are complete; a large one goes to a file beside the log while it arrives.
+//! Most are held in memory until they are complete; a large one goes to a file beside the log while it arrives.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::disk::{Disk, Open};
 use super::error::{Error, Refusal, Result};
 use super::flags::FlagList;
-use super::limits::{INLINE_MAX, INLINE_TOTAL_MAX};
+use super::limits::{INLINE_MAX, INLINE_TOTAL_MAX, MAX_ARRIVING, SMALL};
 use super::log::{blob_path, sync_dir};
 use super::message::{BlobRef, InternalDate};
 use super::meta::Meta;
@@ -29,14 +29,63 @@ pub struct Upload {
     /// How much will come, when that is known; 0 otherwise.
     expected: u64,
     body: Body,
-    /// Message bytes that all uploads of this user hold in memory.
-    in_memory: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 enum Body {
-    Memory(Vec<u8>),
+    Memory(Vec<u8>, Claim),
     File(File, Scratch),
+}
+
+/// Memory that messages take while they arrive.
+#[derive(Debug, Default)]
+pub(super) struct Arriving {
+    of_user: AtomicUsize,
+    of_worker: Arc<AtomicUsize>,
+}
+
+impl Arriving {
+    /// What a user's uploads take, as part of what those of its worker do.
+    pub fn within(of_worker: &Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Arriving { of_user: AtomicUsize::new(0), of_worker: of_worker.clone() })
+    }
+
+    /// Whether a message of `whole` bytes, of which `more` are new, may stay in memory. A worker that has much there
+    /// already has room for small messages only: those are the ones for which a file would cost most.
+    fn has_room(&self, more: usize, whole: usize) -> bool {
+        let of_user = self.of_user.load(Ordering::Relaxed) + more;
+        let of_worker = self.of_worker.load(Ordering::Relaxed) + more;
+        let most = if of_worker <= MAX_ARRIVING { INLINE_MAX } else { SMALL };
+        whole <= most && of_user <= INLINE_TOTAL_MAX
+    }
+}
+
+/// One message's part of it, given back when it is dropped.
+#[derive(Debug)]
+struct Claim {
+    arriving: Arc<Arriving>,
+    bytes: usize,
+}
+
+impl Claim {
+    /// Claims memory for `whole` bytes of the message in all; false when it has to go to a file.
+    fn grow_to(&mut self, whole: usize) -> bool {
+        let more = whole.saturating_sub(self.bytes);
+        let has_room = self.arriving.has_room(more, whole);
+        if has_room {
+            self.arriving.of_user.fetch_add(more, Ordering::Relaxed);
+            self.arriving.of_worker.fetch_add(more, Ordering::Relaxed);
+            self.bytes += more;
+        }
+        has_room
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.arriving.of_user.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.arriving.of_worker.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A message with what APPEND says about it.
@@ -49,8 +98,9 @@ pub struct NewMessage {
 }
 
 impl Upload {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limit: u64, in_memory: Arc<AtomicUsize>) -> Self {
-        Upload { disk, dir, limit, len: 0, expected: 0, body: Body::Memory(Vec::new()), in_memory }
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limit: u64, arriving: Arc<Arriving>) -> Self {
+        let body = Body::Memory(Vec::new(), Claim { arriving, bytes: 0 });
+        Upload { disk, dir, limit, len: 0, expected: 0, body }
     }
 
     /// Says how many bytes will come, so that they find their place at once.
@@ -79,12 +129,18 @@ impl Upload {
             return Err(Refusal::TooBig.into());
         }
         match &mut self.body {
-            Body::Memory(held) => {
-                // What is larger moves to a file.
-                held.reserve_exact(self.expected.saturating_sub(before).min(INLINE_MAX as u64) as usize);
-                held.extend_from_slice(bytes);
-                let total = self.in_memory.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-                if held.len() > INLINE_MAX || total > INLINE_TOTAL_MAX { self.spill() } else { Ok(()) }
+            Body::Memory(held, claim) => {
+                let whole = held.len() + bytes.len();
+                let wanted = usize::try_from(self.expected).map_or(whole, |all| all.max(whole));
+                if claim.grow_to(wanted) {
+                    if held.is_empty() {
+                        held.reserve_exact(wanted);
+                    }
+                    held.extend_from_slice(bytes);
+                } else {
+                    self.body = spill(&self.disk, &self.dir, held, bytes)?;
+                }
+                Ok(())
             }
             Body::File(file, scratch) => {
                 self.disk.write_at(file, bytes, before).map_err(Error::io("cannot write", &scratch.path))
@@ -92,31 +148,10 @@ impl Upload {
         }
     }
 
-    fn spill(&mut self) -> Result<()> {
-        let path = self.dir.join("blob").join(format!("new-{:016x}", random()));
-        let file = self.disk.open(&path, Open::New).map_err(Error::io("cannot make", &path))?;
-        let scratch = Scratch { disk: self.disk.clone(), path, keep: false };
-        self.release();
-        if let Body::Memory(held) = &self.body {
-            self.disk.write_at(&file, held, 0).map_err(Error::io("cannot write", &scratch.path))?;
-        }
-        self.body = Body::File(file, scratch);
-        Ok(())
-    }
-
-    fn release(&self) {
-        if let Body::Memory(held) = &self.body {
-            self.in_memory.fetch_sub(held.len(), Ordering::Relaxed);
-        }
-    }
-
     /// Computes what is kept about the message, and makes a large one durable.
-    pub(super) fn prepare(mut self) -> Result<Prepared> {
-        match std::mem::replace(&mut self.body, Body::Memory(Vec::new())) {
-            Body::Memory(bytes) => {
-                self.in_memory.fetch_sub(bytes.len(), Ordering::Relaxed);
-                Ok(Prepared::new(analyze(&bytes), self.len, Stored::Inline(bytes)))
-            }
+    pub(super) fn prepare(self) -> Result<Prepared> {
+        match self.body {
+            Body::Memory(bytes, _) => Ok(Prepared::new(analyze(&bytes), self.len, Stored::Inline(bytes))),
             Body::File(file, mut scratch) => {
                 let mapped = sys::map(&file).map_err(Error::io("cannot map", &scratch.path))?;
                 let analysis = analyze(&mapped);
@@ -130,10 +165,14 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.release();
-    }
+/// A file for a message that has come in part: what was in memory, and what came now.
+fn spill(disk: &Arc<dyn Disk>, dir: &Path, held: &[u8], bytes: &[u8]) -> Result<Body> {
+    let path = dir.join("blob").join(format!("new-{:016x}", random()));
+    let file = disk.open(&path, Open::New).map_err(Error::io("cannot make", &path))?;
+    let scratch = Scratch { disk: disk.clone(), path, keep: false };
+    let written = disk.write_at(&file, held, 0).and_then(|()| disk.write_at(&file, bytes, held.len() as u64));
+    written.map_err(Error::io("cannot write", &scratch.path))?;
+    Ok(Body::File(file, scratch))
 }
 
 /// A file that goes away unless a record names it.

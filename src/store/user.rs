@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ use super::snapshot;
 use super::state::State;
 use super::store::Shared;
 use super::tree::SpecialUses;
-use super::upload::{Upload, random};
+use super::upload::{Arriving, Upload, random};
 use super::wire::PutFields;
 use super::{FlagSync, Message};
 
@@ -44,7 +44,7 @@ pub struct User {
     /// The file whose lock orders writers of all processes.
     lock: Arc<File>,
     sync: GroupSync,
-    in_memory: Arc<AtomicUsize>,
+    arriving: Arc<Arriving>,
     /// Tells this handle from others for the same user, before and after it.
     opened: u64,
 }
@@ -93,16 +93,8 @@ impl User {
             sync.suspect(if notes.epoch == shared.epoch { from } else { Log::start_of(1) });
         }
         let opened = shared.opened.fetch_add(1, Ordering::Relaxed);
-        let user = User {
-            name,
-            dir,
-            shared,
-            inner: Mutex::new(inner),
-            lock,
-            sync,
-            in_memory: Arc::default(),
-            opened,
-        };
+        let arriving = Arriving::within(&shared.arriving);
+        let user = User { name, dir, shared, inner: Mutex::new(inner), lock, sync, arriving, opened };
         user.found(notes)?;
         Ok(user)
     }
@@ -158,7 +150,7 @@ impl User {
     /// Room for a message that arrives. Beyond a few megabytes of messages in flight, uploads go to disk at once.
     pub fn upload(&self) -> Upload {
         let (disk, max_message) = (self.shared.options.disk.clone(), self.shared.tuning.load().max_message);
-        Upload::new(disk, self.dir.clone(), max_message, self.in_memory.clone())
+        Upload::new(disk, self.dir.clone(), max_message, self.arriving.clone())
     }
 
     /// The state as it was last seen; no look at the disk.

@@ -97,7 +97,7 @@ fn capabilities_and_small_talk() {
     hears(&client.say("a ID (\"name\" \"x\\\"\")\r\n"), &["* ID (\"name\" \"Heliograph\"", "a OK"]);
     hears(&client.say("a CAPABILITY\r\n"), &["* CAPABILITY IMAP4rev1", "AUTH=PLAIN", "a OK"]);
     let mut client = server.ada();
-    hears(&client.say("a CAPABILITY\r\n"), &["IDLE", "QRESYNC", "APPENDLIMIT=200000", "a OK"]);
+    hears(&client.say("a CAPABILITY\r\n"), &["IDLE", "QRESYNC", "APPENDLIMIT=600000", "a OK"]);
     hears(&client.say("a NAMESPACE\r\n"), &["* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n", "a OK"]);
     let said = client.say("a ENABLE CONDSTORE X-NOTHING IMAP4rev2\r\n");
     hears(&said, &["* ENABLED CONDSTORE IMAP4rev2\r\n", "a OK"]);

@@ -26,9 +26,9 @@ fn many_at_once_or_none() {
     let mut client = server.in_inbox();
     let said = client.say("a APPEND INBOX {1+}\r\na (\\Flagged) {2+}\r\nbb {3+}\r\nccc\r\n");
     hears(&said, &["* 3 EXISTS", "a OK [APPENDUID ", " 1:3]"]);
-    let said = client.say("b APPEND INBOX {1+}\r\na {300000+}\r\n");
+    let said = client.say("b APPEND INBOX {1+}\r\na {700000+}\r\n");
     hears(&said, &["b NO [TOOBIG]"]);
-    client.send(&vec![b'x'; 300_000]);
+    client.send(&vec![b'x'; 700_000]);
     hears(&client.say("\r\nc NOOP\r\n"), &["c OK"]);
     hears(
         &client.say("d APPEND INBOX {1+}\r\na nonsense\r\ne STATUS INBOX (MESSAGES)\r\n"),
@@ -42,7 +42,7 @@ fn what_cannot_be_is_refused_before_it_is_sent() {
     let mut client = server.ada();
     for (said, expected) in [
         ("a APPEND missing {3}\r\n", "a NO [TRYCREATE]"),
-        ("a APPEND INBOX {200001}\r\n", "a NO [TOOBIG]"),
+        ("a APPEND INBOX {600001}\r\n", "a NO [TOOBIG]"),
         ("a APPEND INBOX {0}\r\n", "a NO [CANNOT]"),
         ("a APPEND INBOX (\\Nonsense {3}\r\n", "a BAD"),
         ("a APPEND missing {3+}\r\nabc\r\n", "a NO [TRYCREATE]"),

@@ -119,7 +119,7 @@ fn neighbours_and_others_come_in_their_order() {
     let mut client = server.in_inbox();
     client.append_many(20);
     client.say("c COPY 20 INBOX\r\nd COPY 3 INBOX\r\n");
-    client.append("INBOX", "", &"x".repeat(140_000));
+    client.append("INBOX", "", &"x".repeat(560_000));
     client.append_many(5);
     let said = client.say("f FETCH 1:* (BODY.PEEK[] BODY.PEEK[]<9.5>)\r\n");
     let numbers = (1..=20).chain([20, 3]).chain([0]).chain(1..=5);
@@ -127,7 +127,7 @@ fn neighbours_and_others_come_in_their_order() {
         .zip(1..)
         .map(|(number, seq)| {
             let body = match number {
-                0 => "x".repeat(140_000),
+                0 => "x".repeat(560_000),
                 number => format!("Subject: number {number}\r\n\r\nbody of {number}\r\n"),
             };
             let (size, part) = (body.len(), &body[9..14]);

@@ -52,7 +52,7 @@ fn a_slow_reader_suspends_fetch() {
 fn a_download_ends_well_when_the_message_is_removed_meanwhile() {
     let server = Server::new();
     let mut client = server.in_inbox();
-    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(19_000));
+    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(56_000));
     client.append("INBOX", "", &body);
     client.unread.extend_from_slice(b"a FETCH 1 BODY.PEEK[]\r\n");
     let step = client.one_call(|session, io| session.step(io));

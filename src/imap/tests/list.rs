@@ -68,7 +68,7 @@ fn a_list_can_have_status() {
     );
     hears(
         &client.say("b STATUS inbox (SIZE APPENDLIMIT)\r\n"),
-        &["* STATUS INBOX (SIZE 0 APPENDLIMIT 200000)\r\n", "b OK"],
+        &["* STATUS INBOX (SIZE 0 APPENDLIMIT 600000)\r\n", "b OK"],
     );
     hears(&client.say("c STATUS nowhere (MESSAGES)\r\n"), &["c NO [NONEXISTENT]"]);
 }

@@ -76,7 +76,7 @@ impl Server {
         let mut settings = Settings {
             banner: "%h IMAP4 service (%P %V)".into(),
             host: "mx.example".into(),
-            append_limit: 200_000,
+            append_limit: 600_000,
             idle: true,
             starttls: false,
             plaintext_min_cipher: 0,

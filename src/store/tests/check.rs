@@ -42,7 +42,7 @@ fn lively() -> Place {
     user.delete("doomed").unwrap();
     user.rename("Work", "Play").unwrap();
     user.subscribe("Play", true).unwrap();
-    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(8000)].concat();
+    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(40_000)].concat();
     user.append("Play", vec![message(&user, &large, FlagList::default())], None).unwrap();
     append_many(&user, "Play", 6);
     append(&user, "INBOX", 20);

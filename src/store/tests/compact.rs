@@ -174,7 +174,7 @@ fn what_was_expunged_comes_back_once() {
     let mut first = message(&user, &text(1, 500), flags(Flags::SEEN | Flags::FLAGGED, &["Work"]));
     first.internal_date = Some(dated);
     user.append("INBOX", vec![first], None).unwrap();
-    fill(&user, "INBOX", 2, 4, 200_000);
+    fill(&user, "INBOX", 2, 4, 600_000);
     let mut view = select(&user, "INBOX");
     view.move_to(&uids(5..=5), "Other").unwrap();
     let before = emails(&user, "INBOX");
@@ -230,7 +230,7 @@ fn what_waits_for_its_grace_time_outlives_a_pass() {
     pass(DAY);
     delete(&mut select(&user, "INBOX"), &uids(28..=28));
     user.create("Gone", SpecialUses::NONE).unwrap();
-    fill(&user, "Gone", 1, 2, 300_000);
+    fill(&user, "Gone", 1, 2, 600_000);
     user.delete("Gone").unwrap();
     pass(HOUR);
     assert!(user.compact(GRACE).unwrap().freed > 2_000_000);
@@ -248,7 +248,7 @@ fn what_waits_for_its_grace_time_outlives_a_pass() {
 fn files_that_nobody_names_go_when_they_are_old() {
     let place = Place::new();
     let user = open(&place);
-    fill(&user, "INBOX", 1, 2, 300_000);
+    fill(&user, "INBOX", 1, 2, 600_000);
     let blob = |name: &str| place.ada_dir().join("blob").join(name);
     for name in ["00000000000000aa", "new-0123456789abcdef"] {
         fs::write(blob(name), b"x").unwrap();
@@ -360,7 +360,7 @@ fn a_mailbox_that_lives_for_a_year_stays_within_twice_its_live_bytes() {
         let sizes = (0..PER_DAY).map(|_| [300, 2000, 6000, 20_000, 60_000][whim.below(5)] + whim.below(1000));
         let mut texts: Vec<Vec<u8>> = sizes.map(|len| text(appended, len)).collect();
         if whim.chance(3) {
-            texts.push(text(appended, 200_000));
+            texts.push(text(appended, 600_000));
         }
         appended += texts.iter().map(Vec::len).sum::<usize>();
         let new = texts.iter().map(|text| message(&user, text, FlagList::default())).collect();

@@ -222,7 +222,7 @@ fn a_large_message_that_does_not_fit_leaves_nothing_behind() {
     let (disk, user) = scene.process();
     disk.trouble(failing(Call::Write, libc::ENOSPC));
     let mut upload = user.upload();
-    let failed = (0..20).find_map(|_| upload.write(&[b'x'; 20_000]).err()).unwrap();
+    let failed = (0..60).find_map(|_| upload.write(&[b'x'; 20_000]).err()).unwrap();
     assert_eq!(code_of(&failed), Some(libc::ENOSPC));
     drop(upload);
     disk.mend();

@@ -150,7 +150,7 @@ fn write_golden(place: &Path) {
     user.subscribe("Sent", true).unwrap();
     user.subscribe("gone", true).unwrap();
     user.subscribe("gone", false).unwrap();
-    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(8000)].concat();
+    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(32_000)].concat();
     let mut dated = message(&user, &large, flags(Flags::DRAFT, &["NONJUNK"]));
     dated.internal_date = Some(InternalDate { timestamp: -86_400, offset_minutes: -570 });
     user.append("a&b", vec![dated], None).unwrap();
@@ -189,7 +189,7 @@ fn write_compacted(place: &Path) {
     add(&mut select(&user, "verloren/日本語"), &uids(2..=2), flags(Flags::SEEN, &["NonJunk"]));
     user.delete("verloren/日本語").unwrap();
     delete(&mut view, &uids(1..=2));
-    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(8000)].concat();
+    let large = [b"Subject: number 7\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(32_000)].concat();
     user.append("Entwürfe/日本語", vec![message(&user, &large, FlagList::default())], None).unwrap();
     for round in 0..60 {
         let how = if round % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };

@@ -271,7 +271,7 @@ impl Living<'_> {
     fn a_message(&mut self, user: &User) -> NewMessage {
         self.made += 1;
         let mut bytes = body(self.made);
-        let lines = if self.whim.chance(40) { 9000 } else { self.whim.below(40) };
+        let lines = if self.whim.chance(40) { 36_000 } else { self.whim.below(40) };
         bytes.extend(b"one more line\r\n".repeat(lines));
         let flags = self.some_flags();
         message(user, &bytes, flags)

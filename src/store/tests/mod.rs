@@ -189,6 +189,47 @@ fn a_large_message_goes_to_a_file_while_it_arrives() {
     assert!(back == text);
 }
 
+/// Uploads that say how long they will be, one byte in.
+fn begun(user: &User, bytes: u64) -> Upload {
+    let mut upload = user.upload().expecting(bytes);
+    upload.write(b"x").unwrap();
+    upload
+}
+
+#[test]
+fn an_announced_length_decides_where_a_message_goes() {
+    let place = Place::new();
+    let user = place.ada();
+    let files = || std::fs::read_dir(place.ada_dir().join("blob")).unwrap().count();
+    let inline = begun(&user, limits::INLINE_MAX as u64);
+    assert_eq!(files(), 0);
+    let large = begun(&user, limits::INLINE_MAX as u64 + 1);
+    assert_eq!(files(), 1, "from its first byte on");
+    drop((inline, large));
+}
+
+#[test]
+fn memory_for_what_arrives_has_bounds_for_a_user_and_for_a_worker() {
+    let place = Place::new();
+    let (user, whole) = (place.ada(), limits::INLINE_MAX as u64);
+    let files = || std::fs::read_dir(place.ada_dir().join("blob")).unwrap().count();
+    let fit = limits::INLINE_TOTAL_MAX / limits::INLINE_MAX;
+    let mut held: Vec<_> = (0..fit).map(|_| begun(&user, whole)).collect();
+    assert_eq!(files(), 0);
+    held.push(begun(&user, 1));
+    assert_eq!(files(), 1, "the user has no more room");
+    held.clear();
+    assert_eq!(files(), 0);
+    let all = &user.shared.arriving;
+    all.fetch_add(limits::MAX_ARRIVING, std::sync::atomic::Ordering::Relaxed);
+    held.push(begun(&user, limits::SMALL as u64));
+    assert_eq!(files(), 0, "small messages stay in memory");
+    held.push(begun(&user, limits::SMALL as u64 + 1));
+    assert_eq!(files(), 1, "the worker has room for no others");
+    held.clear();
+    assert_eq!(all.load(std::sync::atomic::Ordering::Relaxed), limits::MAX_ARRIVING, "all is given back");
+}
+
 #[test]
 fn an_upload_beyond_the_limit_is_refused() {
     let place = Place::new();

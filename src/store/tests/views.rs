@@ -248,7 +248,7 @@ fn headers_read_ahead_are_those_read_one_by_one() {
         0 => b"no header\r\nat all\r\n".to_vec(),
         1 => b"\r\nonly a body\r\n".to_vec(),
         2 => format!("Subject: {n}\r\n{long}\r\nbody\r\n").into_bytes(),
-        3 => format!("Subject: {n}\r\n\r\n{}", "large\r\n".repeat(30_000)).into_bytes(),
+        3 => format!("Subject: {n}\r\n\r\n{}", "large\r\n".repeat(80_000)).into_bytes(),
         4 => format!("Subject: {n}\r\n").into_bytes(),
         _ => body(n),
     };
