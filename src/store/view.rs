@@ -4,8 +4,8 @@
 //! flags; new ones are not there.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 
@@ -221,13 +221,32 @@ impl Selected {
         Ok(())
     }
 
-    /// Catches up with the mailbox. One `fstat` when nothing has changed.
+    /// Catches up with the mailbox. One read of a few bytes when nothing has changed.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub fn sync(&mut self, expunges: Expunges) -> Result<Changes> {
         let user = self.user.clone();
-        let mut inner = user.fresh()?;
+        let inner = user.fresh()?;
+        self.catch_up(&user, inner, expunges)
+    }
+
+    /// As `sync`, with what this process knows: what others have written since it last looked is left for later.
+    ///
+    /// # Errors
+    /// As `sync`.
+    pub fn sync_known(&mut self, expunges: Expunges) -> Result<Changes> {
+        let user = self.user.clone();
+        let inner = user.known()?;
+        self.catch_up(&user, inner, expunges)
+    }
+
+    fn catch_up<'a>(
+        &mut self,
+        user: &'a User,
+        mut inner: MutexGuard<'a, Inner>,
+        expunges: Expunges,
+    ) -> Result<Changes> {
         if self.has_unclaimed(&inner) {
             drop(inner);
             self.claim_recent()?;

@@ -150,6 +150,7 @@ impl ImapSession {
         let user = self.user()?.clone();
         let selected = self.view.as_deref_mut().map(|view| &mut view.selected);
         let appended = user.append(mailbox, messages, selected).map_err(Failure::of_target)?;
+        self.note_look();
         let mut code = b"APPENDUID ".to_vec();
         write::number(&mut code, u64::from(appended.uid_validity));
         code.push(b' ');

@@ -19,6 +19,7 @@ impl ImapSession {
         let view = self.view()?;
         let uids = view.resolve(set, uid)?;
         let copied = view.selected.copy(&uids, target.as_str()).map_err(Failure::of_target)?;
+        view.note_look();
         if copied.source.is_empty() {
             return nothing_done(uids.is_empty(), text);
         }
@@ -38,6 +39,7 @@ impl ImapSession {
         let view = self.view()?;
         let uids = view.resolve(set, uid)?;
         let copied = view.writable()?.move_to(&uids, target.as_str()).map_err(Failure::of_target)?;
+        view.note_look();
         if copied.source.is_empty() {
             return nothing_done(uids.is_empty(), text);
         }

@@ -10,6 +10,7 @@ impl ImapSession {
         let view = self.view()?;
         let only = only.map(|set| view.resolve(set, true)).transpose()?;
         let expunged = view.writable()?.expunge(only.as_ref())?;
+        view.note_look();
         let detail = if qresync && expunged.count > 0 { Detail::HighestModSeq } else { Detail::None };
         let text = if only.is_some() { "UID EXPUNGE completed" } else { "EXPUNGE completed" };
         Ok(Started::written(expunged.count > 0, Sync::Report, Completion { detail, text }))

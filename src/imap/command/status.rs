@@ -17,6 +17,7 @@ impl ImapSession {
         io: &mut Io<'_>,
     ) -> Result<Started, Failure> {
         let status = self.user()?.status(mailbox.as_str())?;
+        self.note_look();
         if items.contains(StatusItems::HIGHESTMODSEQ) {
             self.enable_condstore(io.output);
         }

@@ -32,6 +32,7 @@ impl ImapSession {
             StoreAction::Remove => FlagChange::Remove,
         };
         let stored = view.selected.store(&uids, how, &flag_list(&command.flags), command.unchanged_since)?;
+        view.note_look();
         if command.silent {
             view.selected.tell_contested(stored.contested);
         }

@@ -153,6 +153,19 @@ impl ImapSession {
         Some(self.close("offences"))
     }
 
+    fn look_again(&mut self) {
+        if let Some(view) = &mut self.view {
+            view.look_again();
+        }
+    }
+
+    /// The command has looked at the log of the selected mailbox, whatever it did there.
+    pub(in crate::imap) fn note_look(&mut self) {
+        if let Some(view) = &mut self.view {
+            view.note_look();
+        }
+    }
+
     fn say_goodbye(&mut self, why: Goodbye, io: &mut Io<'_>) -> Step {
         let reason = reply::goodbye(io.output, why);
         self.close(reason)
@@ -167,6 +180,7 @@ impl Session for ImapSession {
     }
 
     fn step(&mut self, io: &mut Io<'_>) -> Step {
+        self.look_again();
         loop {
             if let Some(step) = self.turn(io) {
                 return step;
@@ -181,6 +195,7 @@ impl Session for ImapSession {
     }
 
     fn event(&mut self, event: Event, io: &mut Io<'_>) -> Step {
+        self.look_again();
         let step = match event {
             Event::Changed => self.hear_of_changes(io),
             Event::Auth(reply) => self.take_auth_reply(reply, io),

@@ -157,7 +157,7 @@ impl ImapSession {
             Sync::Report => Some(Expunges::Report),
         };
         if let Some(expunges) = expunges {
-            let changes = view.selected.sync(expunges)?;
+            let changes = view.sync(expunges)?;
             running.sync = Sync::No;
             if changes.deleted {
                 return Err(Failure::Bye("the selected mailbox was deleted, connect again", "deleted"));

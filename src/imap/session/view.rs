@@ -1,11 +1,12 @@
 //! The selected mailbox as a session has it, and what its client has enabled.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::imap::code::{Code, Failure};
 use crate::imap::types::{Dialect, SequenceSet};
 use crate::imap::write;
-use crate::store::{Access, Flags, KeywordTable, Selected, SeqNo, Uid, UidSet};
+use crate::store::{Access, Changes, Expunges, Flags, KeywordTable, Selected, SeqNo, Uid, UidSet};
 
 /// What the client has enabled, by ENABLE or by using it (RFC 5161, RFC 7162 §3.1).
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,11 +41,32 @@ pub(in crate::imap) struct View {
     pub(in crate::imap) saved: UidSet,
     /// How many of the mailbox's keywords the client has seen in FLAGS.
     announced: usize,
+    /// Whether the log has been looked at since the session last got input: all that anybody had been told by then is known.
+    has_looked: bool,
 }
 
 impl View {
     pub(in crate::imap) fn new(selected: Selected) -> Self {
-        View { selected, saved: UidSet::new(), announced: 0 }
+        View { selected, saved: UidSet::new(), announced: 0, has_looked: false }
+    }
+
+    /// Input has come, or time has gone by: the next `sync` looks at the log.
+    pub(in crate::imap) fn look_again(&mut self) {
+        self.has_looked = false;
+    }
+
+    /// A transaction has looked at the log.
+    pub(in crate::imap) fn note_look(&mut self) {
+        self.has_looked = true;
+    }
+
+    /// Catches up with the mailbox. Commands that came together share one look at the log: none of them can have been sent
+    /// in the knowledge of what was written after they arrived.
+    pub(in crate::imap) fn sync(&mut self, expunges: Expunges) -> crate::store::Result<Changes> {
+        match mem::replace(&mut self.has_looked, true) {
+            true => self.selected.sync_known(expunges),
+            false => self.selected.sync(expunges),
+        }
     }
 
     pub(in crate::imap) fn is_read_only(&self) -> bool {

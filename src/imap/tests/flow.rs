@@ -80,6 +80,35 @@ fn a_session_whose_slice_is_over_yields() {
 }
 
 #[test]
+fn whatever_others_wrote_before_a_command_came_is_heard_at_its_end() {
+    let server = Server::new();
+    let other = server.other_process();
+    let (mut client, mut writer) = (server.in_inbox(), other.in_inbox());
+    writer.append_many(1);
+    hears(&client.say("a CREATE box\r\n"), &["* 1 EXISTS", "a OK"]);
+    let commands = [
+        "a NOOP\r\n",
+        "a STORE 1 +FLAGS (\\Seen)\r\n",
+        "a STORE 1 +FLAGS (\\Seen)\r\nb NOOP\r\n",
+        "a FETCH 1 FLAGS\r\n",
+        "a STATUS INBOX (MESSAGES)\r\n",
+        "a STATUS box (MESSAGES)\r\n",
+        "a COPY 1 box\r\n",
+        "a EXPUNGE\r\n",
+        "a APPEND box {1+}\r\nx\r\n",
+        "a SEARCH SEEN\r\n",
+        "a LIST \"\" *\r\n",
+    ];
+    for (command, number) in commands.iter().zip(2..) {
+        writer.append_many(1);
+        hears(&client.say(command), &[&format!("* {number} EXISTS"), "a OK"]);
+    }
+    client.say("i IDLE\r\n");
+    writer.append_many(1);
+    hears(&client.event(Event::Changed), &[&format!("* {} EXISTS", commands.len() + 2)]);
+}
+
+#[test]
 fn idle_tells_at_once() {
     let server = Server::new();
     let (mut a, mut b) = (server.in_inbox(), server.in_inbox());

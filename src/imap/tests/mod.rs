@@ -85,6 +85,11 @@ impl Server {
         Server { imap: Imap::new(store, Box::new(watches.clone()), settings), watches, dir }
     }
 
+    /// Another process with the same mail.
+    fn other_process(&self) -> Server {
+        Server::on(tempfile::tempdir().unwrap(), Options::new(self.dir.path()), |_| ())
+    }
+
     /// Takes away what compaction would; how many there were.
     fn remove_large_messages(&self) -> usize {
         let (mut removed, mut directories) = (0, vec![self.dir.path().to_owned()]);
