@@ -359,11 +359,21 @@ fn notify(values: &Values<'_>) -> NotifySettings {
         event_key: values.text("local.store.notifyplugin.enseventkey"),
         all_mailboxes: values.is_on("local.store.notifyplugin.noneinbox.enable"),
         host: values.text("local.store.notifyplugin.enshost"),
-        port: values.port("local.store.notifyplugin.ensport"),
+        port: publishers_port(values),
         header_size: values.size("local.store.notifyplugin.maxheadersize"),
         body_size: values.size("local.store.notifyplugin.maxbodysize"),
         events: EVENTS.into_iter().filter(is_published).collect(),
     }
+}
+
+/// Where nobody says otherwise, events go to the service of this server, whatever its port is.
+fn publishers_port(values: &Values<'_>) -> u16 {
+    let option = "local.store.notifyplugin.ensport";
+    let is_set = lookup(option).is_ok_and(|name| values.0.own(&name).is_some());
+    let host = values.text("local.store.notifyplugin.enshost");
+    let is_here =
+        host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    values.port(if is_here && !is_set { "local.ens.port" } else { option })
 }
 
 fn store(values: &Values<'_>, findings: &mut Vec<Finding>) -> StoreSettings {
@@ -444,6 +454,17 @@ mod tests {
     const IBIFF_ON: (&str, &str) = ("local.store.notifyplugin", "msg-svr-base/lib/libibiff");
     const KEY: (&str, &str) = ("local.store.notifyplugin.enseventkey", "enp://127.0.0.1/store/%M");
     const ALL: (&str, &str) = ("local.store.notifyplugin.noneinbox.enable", "1");
+
+    #[test]
+    fn events_go_to_the_own_service_unless_somebody_says_otherwise() {
+        let port = |sets: &[(&str, &str)]| config(sets).settings().unwrap().notify.port;
+        let moved = ("local.ens.port", "8000");
+        assert_eq!(port(&[]), 7997);
+        assert_eq!(port(&[moved]), 8000);
+        assert_eq!(port(&[moved, ("local.store.notifyplugin.enshost", "127.0.0.1")]), 8000);
+        assert_eq!(port(&[moved, ("local.store.notifyplugin.ensport", "7000")]), 7000);
+        assert_eq!(port(&[moved, ("local.store.notifyplugin.enshost", "mail2.example")]), 7997);
+    }
 
     #[test]
     fn defaults_are_the_manual_s() {

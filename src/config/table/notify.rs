@@ -28,7 +28,7 @@ pub static OPTIONS: &[Definition] = &[
         "7997",
         "",
         Restart,
-        "Port of the Event Notification Service.",
+        "Port of the Event Notification Service. Unless it is set, and with enshost on this host: that of local.ens.port.",
     ),
     row(
         "local.store.notifyplugin.enseventkey",
