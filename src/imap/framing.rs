@@ -340,7 +340,9 @@ impl Framer {
     /// Gives the command up. Nothing is consumed yet: skipping starts with the line that `input` begins with.
     fn fail<'i>(&mut self, error: FrameError, input: &[u8]) -> Framed<'i> {
         let start = if self.gathered.is_empty() { input } else { &self.gathered };
-        let head = start.iter().copied().take(limits::MAX_TAG + 1).collect();
+        // Not more than has surely come of a line that is too long: in how many pieces makes no difference.
+        let length = limits::MAX_TAG.min(self.limits.line) + 1;
+        let head = start.iter().copied().take(length).collect();
         self.forget();
         self.state = State::SkipLine { tail: Tail::new() };
         Framed { consumed: 0, frame: Frame::Error { error, head } }

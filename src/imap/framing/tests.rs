@@ -154,6 +154,16 @@ fn long_lines_threat_5() {
 }
 
 #[test]
+fn a_long_line_without_a_space_is_named_alike_in_any_pieces() {
+    let input = "0123456789".repeat(4);
+    let head = input.get(..=SMALL.line).expect("longer");
+    for piece in 1..=input.len() {
+        let seen = dialogue(SMALL, input.as_bytes(), piece);
+        assert_eq!(seen, [format!("E command line is too long {head}")], "by {piece}");
+    }
+}
+
+#[test]
 fn the_longest_line_fits() {
     for (length, line_end, expected) in
         [(30, "\r\n", 'C'), (30, "\n", 'C'), (31, "\r\n", 'E'), (31, "\n", 'E')]
