@@ -22,6 +22,8 @@ const WATCHERS_PER_USER: usize = 4;
 const WATCHED_USERS: usize = 8;
 /// How long news may take before it counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(10);
+/// How long the server may take to give back what the first logins needed: hashing passwords takes megabytes.
+const REST: Duration = Duration::from_secs(6);
 /// Between two messages: nobody waits in line.
 const PAUSE: Duration = Duration::from_millis(3);
 /// How often a watcher looks whether it is over.
@@ -56,6 +58,7 @@ pub fn run(target: &Target, arguments: &Arguments, out: Out) -> Result<()> {
     for n in 0..others.users.len().min(arguments.sessions.iter().copied().max().unwrap_or(0)) {
         others.selected(n, 0)?;
     }
+    thread::sleep(REST);
     let empty = meter.memory();
     let mut held = Held::default();
     for &wanted in &arguments.sessions {
