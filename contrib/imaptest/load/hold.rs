@@ -61,7 +61,7 @@ impl Held {
         self.count += here;
         while self.count < wanted {
             let more = per_process.min(wanted - self.count);
-            self.elsewhere.push(holder(self.count, more)?);
+            self.elsewhere.push(holder(target, self.count, more)?);
             self.count += more;
         }
         Ok(())
@@ -78,13 +78,10 @@ impl Drop for Held {
 }
 
 /// This program again, with the same target, holding `sessions` more.
-fn holder(first: usize, sessions: usize) -> Result<Child> {
-    let mut own: Vec<String> = std::env::args().skip(1).collect();
-    let subcommand = own.iter().position(|word| word == "idle").context("only `idle` holds sessions")?;
-    own.truncate(subcommand);
+fn holder(target: &Target, first: usize, sessions: usize) -> Result<Child> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(own)
         .args(["hold", "--first", &first.to_string(), "--sessions", &sessions.to_string()])
+        .args(target.arguments())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;

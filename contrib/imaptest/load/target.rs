@@ -1,5 +1,6 @@
 //! The server that is measured, and the users that are used.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::str::FromStr;
@@ -64,6 +65,12 @@ impl FromStr for Range {
     }
 }
 
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
 impl Range {
     pub fn len(self) -> usize {
         self.last - self.first + 1
@@ -71,6 +78,21 @@ impl Range {
 }
 
 impl Target {
+    /// What names this server and these users on the command line, without what is measured of them.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--host={}", self.host),
+            format!("--port={}", self.port),
+            format!("--user={}", self.user),
+            format!("--users={}", self.users),
+            format!("--password={}", self.password),
+        ];
+        if self.tls {
+            arguments.push("--tls".to_owned());
+        }
+        arguments
+    }
+
     /// The name of the `n`th user; beyond the last it begins anew.
     pub fn user_name(&self, n: usize) -> String {
         self.user.replace("%d", &(self.users.first + n % self.users.len()).to_string())
@@ -147,5 +169,30 @@ mod tests {
         assert_eq!("3-7".parse::<Range>().unwrap(), Range { first: 3, last: 7 });
         assert_eq!("5".parse::<Range>().unwrap().len(), 1);
         assert!("7-3".parse::<Range>().is_err() && "x-3".parse::<Range>().is_err());
+    }
+
+    /// A process that holds sessions once took the users of the command line instead of those it was told to take, so
+    /// that hundreds of idle sessions watched the mailboxes whose news was measured.
+    #[test]
+    fn another_process_is_given_the_same_target() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            target: Target,
+        }
+        let read = |words: &[String]| {
+            let words = std::iter::once("load").chain(words.iter().map(String::as_str));
+            <Line as clap::Parser>::parse_from(words).target
+        };
+        let given =
+            ["--host=127.0.0.9", "--port=1143", "--tls", "--user=m%d@x", "--users=3-7", "--password=a b"];
+        let mut target = read(&given.map(str::to_owned));
+        target.users.last -= 2;
+        let again = read(&target.arguments());
+        assert_eq!(again.users, Range { first: 3, last: 5 });
+        assert_eq!(
+            (again.host, again.port, again.tls, again.user, again.password),
+            (target.host, target.port, target.tls, target.user, target.password)
+        );
     }
 }
