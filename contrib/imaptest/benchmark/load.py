@@ -26,21 +26,41 @@ def against(program, server, *words, users=100, tls=False, timeout=300):
     return call(program, *where, "--users", f"1-{users}", *watched, *words, timeout=timeout)
 
 
-def idle(bench):
-    """Sessions in IDLE on every server of a comparison."""
-    sessions, program = bench.chosen.idle, bench.chosen.load
-    if not sessions:
-        return
-    if not os.access(program, os.X_OK):
-        bench.missing.append(f"the load generator {program}: `cargo build --release --example load` makes it")
-        return
-    for server, _ in bench.turns("idle"):
+def is_there(bench):
+    there = os.access(bench.chosen.load, os.X_OK)
+    if not there:
+        bench.missing.append(f"the load generator {bench.chosen.load}: `cargo build --release --example load` makes it")
+    return there
+
+
+def measure(bench):
+    """What imaptest cannot: every server of a comparison with sessions in IDLE, and with more work than it can do."""
+    if bench.chosen.idle and is_there(bench):
+        each_in_turn(bench, "idle", idle)
+    if bench.chosen.busy and is_there(bench):
+        each_in_turn(bench, "busy", busy)
+
+
+def each_in_turn(bench, kind, measured):
+    """Notes what `measured` found of each server, and tells it in a line."""
+    for server, _ in bench.turns(kind):
         try:
-            bench.more["idle"][server.name] = against(program, server, "idle", "--sessions", sessions, "--events", 150,
-                                                      "--secs", 8, timeout=90)[0]
+            bench.more[kind][server.name], told = measured(bench.chosen, server)
         except LoadFailed as problem:
             bench.missing.append(f"{server.title}: {problem}")
             continue
-        one = bench.more["idle"][server.name]
-        print(f"  {sessions} in IDLE {server.title:32} {one['kib']:8.1f} KiB each, told after {one['told_p50']:.2f} ms", flush=True)
+        print(f"  {server.title:32} {told}", flush=True)
         bench.save()
+
+
+def idle(chosen, server):
+    one = against(chosen.load, server, "idle", "--sessions", chosen.idle, "--events", 150, "--secs", 8, timeout=90)[0]
+    return one, f"{chosen.idle} in IDLE {one['kib']:8.1f} KiB each, told after {one['told_p50']:.2f} ms"
+
+
+def busy(chosen, server):
+    """The generator needs a fraction of imaptest's time for a command: it is the server that is at its end."""
+    commands = against(chosen.load, server, "clients", "--spread", "--counts", chosen.busy, "--secs", chosen.secs, timeout=90)[0]
+    appends = against(chosen.load, server, "append", "--connections", chosen.busy, "--secs", chosen.secs, timeout=90)[0]
+    told = f"{chosen.busy} busy {commands['per_s']:8.0f}/s {commands['cpu_us']:7.0f} µs, APPEND {appends['per_s']:6.0f}/s {appends['cpu_us']:7.0f} µs"
+    return {"clients": chosen.busy, "commands": commands, "appends": appends}, told

@@ -39,7 +39,7 @@ def in_order(by_server, titles):
 
 
 def extras(results, titles):
-    """Syncs per APPEND, and what the load generator saw with idle sessions."""
+    """Syncs per APPEND, and what the load generator saw with idle sessions and with busy ones."""
     text = []
     if syncs := results.get("syncs"):
         counts = sorted({clients for one in syncs.values() for clients in one}, key=int)
@@ -51,4 +51,10 @@ def extras(results, titles):
         text += table(["server", "sessions", "KiB each", "told after p50 ms", "p99 ms", "NOOP p50 µs", "p99 µs"],
                       [[titles[name], f"{one['sessions']:,}", f"{one['kib']:.1f}", f"{one['told_p50']:.2f}", f"{one['told_p99']:.2f}",
                         f"{one['noop_p50']:.0f}", f"{one['noop_p99']:.0f}"] for name, one in in_order(idle, titles)]) + [""]
+    if busy := in_order(results.get("busy", {}), titles):
+        text += ["### More than it can do", "", f"{busy[0][1]['clients']} clients of the load generator, each in a mailbox of its own, without a pause:"
+                 " STORE, FETCH, NOOP, a body, STORE, STATUS over and over; then APPENDs of 4,000 bytes.", ""]
+        text += table(["server", "commands/s", "µs CPU/command", "p50 µs", "p99 µs", "APPENDs/s", "µs CPU/APPEND", "p50 µs", "p99 µs"],
+                      [[titles[name], *(f"{one[of][key]:,.0f}" for of in ("commands", "appends") for key in ("per_s", "cpu_us", "p50_us", "p99_us"))]
+                       for name, one in busy]) + [""]
     return text
