@@ -57,11 +57,11 @@ impl User {
         Ok(written.value)
     }
 
-    /// DELETE (RFC 9051 §6.3.5). Mailboxes beneath it stay.
+    /// DELETE (RFC 9051 §6.3.5); which one it was. Mailboxes beneath it stay.
     ///
     /// # Errors
     /// [`Refusal::InboxUndeletable`], [`Refusal::NonExistent`].
-    pub fn delete(self: &Arc<Self>, name: &str) -> Result<()> {
+    pub fn delete(self: &Arc<Self>, name: &str) -> Result<MailboxId> {
         let name = canonical_inbox(name);
         if name == INBOX {
             return Err(Refusal::InboxUndeletable.into());
@@ -74,9 +74,10 @@ impl User {
             Ok((mailbox.id, mailbox.next_modseq()))
         })?;
         self.wait_durable(&written)?;
-        self.changed(written.value.0, written.value.1);
-        self.tell_deleted(written.value.0, &name);
-        Ok(())
+        let (id, modseq) = written.value;
+        self.changed(id, modseq);
+        self.tell_deleted(id, &name);
+        Ok(id)
     }
 
     /// RENAME (RFC 9051 §6.3.6): mailboxes beneath move along; INBOX gives its messages away and stays.

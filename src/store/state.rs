@@ -60,15 +60,16 @@ impl State {
         self.by_name.get(name).and_then(|id| self.mailboxes.get_mut(id))
     }
 
-    /// The tree, made anew only when names changed.
+    /// The tree. Made when it is first asked for, and after RENAME; kept up to date otherwise.
     pub fn tree(&mut self) -> Arc<Tree> {
         let State { tree, mailboxes, subscriptions, .. } = self;
-        let make = || {
-            let entries = mailboxes.values();
-            let entries = entries.map(|m| TreeEntry { name: m.name.clone(), id: m.id, uses: m.uses });
-            Arc::new(Tree::new(entries, subscriptions.clone()))
-        };
+        let make = || Arc::new(Tree::new(mailboxes.values().map(tree_entry), subscriptions.clone()));
         tree.get_or_insert_with(make).clone()
+    }
+
+    /// Changes the tree, if there is one. Who is still reading it keeps it as it was.
+    fn change_tree(&mut self, change: impl FnOnce(&mut Tree)) {
+        self.tree.as_mut().map(Arc::make_mut).map(change);
     }
 
     /// A snapshot of this state, `len` bytes long, is on its way.
@@ -79,7 +80,7 @@ impl State {
 
     /// Adds a mailbox that a snapshot or a record describes.
     pub fn insert(&mut self, mailbox: Mailbox) {
-        self.tree = None;
+        self.change_tree(|tree| tree.insert(tree_entry(&mailbox)));
         self.last_uid_validity = self.last_uid_validity.max(mailbox.uid_validity);
         self.by_name.insert(mailbox.name.clone(), mailbox.id);
         self.mailboxes.insert(mailbox.id, mailbox);
@@ -143,9 +144,9 @@ impl State {
     }
 
     fn delete(&mut self, delete: MailboxDelete) -> Option<()> {
-        self.tree = None;
         let mailbox = self.mailboxes.remove(&delete.mailbox)?;
         self.by_name.remove(&mailbox.name);
+        self.change_tree(|tree| tree.remove(&mailbox.name));
         if let Some(archive) = &mut self.archive {
             archive.delete(mailbox, delete.when);
         }
@@ -156,7 +157,7 @@ impl State {
         let mut fields = Fields(payload);
         let on = fields.u8()? == 1;
         let name = fields.text16()?;
-        self.tree = None;
+        self.change_tree(|tree| tree.subscribe(name, on));
         if on {
             self.subscriptions.insert(name.to_owned());
         } else {
@@ -181,4 +182,8 @@ impl State {
             mailbox.jump(EPOCH_UID_JUMP, EPOCH_MODSEQ_JUMP);
         }
     }
+}
+
+fn tree_entry(mailbox: &Mailbox) -> TreeEntry {
+    TreeEntry { name: mailbox.name.clone(), id: mailbox.id, uses: mailbox.uses }
 }

@@ -78,14 +78,40 @@ impl Tree {
         Tree { mailboxes, subscriptions }
     }
 
+    /// Adds a mailbox in its place. Costs a move of what stands behind it.
+    pub(super) fn insert(&mut self, entry: TreeEntry) {
+        match self.place(&entry.name) {
+            Ok(at) => self.mailboxes[at] = entry,
+            Err(at) => self.mailboxes.insert(at, entry),
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Ok(at) = self.place(name) {
+            self.mailboxes.remove(at);
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, name: &str, on: bool) {
+        if on {
+            self.subscriptions.insert(name.to_owned());
+        } else {
+            self.subscriptions.remove(name);
+        }
+    }
+
+    /// Where the mailbox is, or would be.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.mailboxes.binary_search_by(|entry| order(&entry.name, name))
+    }
+
     /// The mailboxes that exist: INBOX first, children right behind their parent.
     pub fn mailboxes(&self) -> &[TreeEntry] {
         &self.mailboxes
     }
 
     pub fn find(&self, name: &str) -> Option<&TreeEntry> {
-        let at = self.mailboxes.binary_search_by(|entry| order(&entry.name, name)).ok()?;
-        self.mailboxes.get(at)
+        self.mailboxes.get(self.place(name).ok()?)
     }
 
     /// Whether a mailbox exists beneath `name`.
@@ -189,6 +215,25 @@ mod tests {
         assert!(!tree.has_children("a-b") && !tree.has_children("a/c/d") && tree.has_children("a/c"));
         assert_eq!(tree.find("a/c").map(|entry| entry.id), Some(MailboxId(2)));
         assert_eq!(tree.find("c"), None);
+    }
+
+    #[test]
+    fn a_tree_that_is_kept_equals_one_that_is_made() {
+        let names = ["b", "a-b", "a/c", "a", "INBOX/x", "A", "INBOX", "a/c/d", "INBOXES"];
+        let made = tree(&names);
+        let mut kept = Tree::default();
+        for entry in made.mailboxes().iter().rev() {
+            kept.insert(entry.clone());
+        }
+        assert_eq!(kept.mailboxes(), made.mailboxes());
+        kept.insert(made.mailboxes()[3].clone());
+        assert_eq!(kept.mailboxes(), made.mailboxes());
+        for (gone, name) in names.iter().enumerate() {
+            kept.remove(name);
+            kept.remove("none");
+            let left = names[gone + 1..].iter().filter_map(|name| made.find(name).cloned());
+            assert_eq!(kept.mailboxes(), Tree::new(left, BTreeSet::new()).mailboxes());
+        }
     }
 
     #[test]

@@ -23,13 +23,8 @@ impl ImapSession {
 
     /// Deleting the selected mailbox leaves nothing selected.
     pub(in crate::imap) fn delete(&mut self, mailbox: &MailboxName<'_>) -> Result<Started, Failure> {
-        let user = self.user()?;
-        let id = user.tree()?.find(mailbox.as_str()).map(|entry| entry.id);
-        user.delete(mailbox.as_str())?;
-        let selected = self.view.as_ref().map(|view| view.selected.id());
-        if id.is_some() && selected == id {
-            self.view = None;
-        }
+        let deleted = self.user()?.delete(mailbox.as_str())?;
+        self.view.take_if(|view| view.selected.id() == deleted);
         Ok(Started::done(Sync::Report, Completion::plain("DELETE completed")))
     }
 

@@ -39,6 +39,30 @@ fn names_identities_and_subscriptions_survive() {
 }
 
 #[test]
+fn the_tree_keeps_up_with_every_change() {
+    let place = Place::new();
+    let (user, other) = (place.ada(), place.ada());
+    let steps: &[&dyn Fn(&Arc<User>)] = &[
+        &|user| drop(user.create("b/c", SpecialUses::NAMED[5].0).unwrap()),
+        &|user| drop(user.create("b", SpecialUses::NONE).unwrap()),
+        &|user| user.subscribe("b/c", true).unwrap(),
+        &|user| user.rename("b", "a").unwrap(),
+        &|user| drop(user.delete("a/c").unwrap()),
+        &|user| drop(user.create("a/c", SpecialUses::NONE).unwrap()),
+        &|user| user.subscribe("b/c", false).unwrap(),
+    ];
+    for (at, step) in steps.iter().enumerate() {
+        let before = user.tree().unwrap();
+        let as_it_was = before.mailboxes().to_vec();
+        step(if at % 2 == 0 { &user } else { &other });
+        assert_eq!(before.mailboxes(), as_it_was, "who reads the tree keeps it");
+        let (kept, made) = (user.tree().unwrap(), place.ada().tree().unwrap());
+        assert_eq!(kept.mailboxes(), made.mailboxes(), "after step {at}");
+        assert_eq!(kept.subscriptions(), made.subscriptions(), "after step {at}");
+    }
+}
+
+#[test]
 fn one_look_serves_many_statuses() {
     let place = Place::new();
     let (user, other) = (place.ada(), place.ada());
