@@ -27,6 +27,8 @@ struct Progress {
     /// The end of what this process has written or read.
     written: LogPos,
     syncing: bool,
+    /// Threads that wait for the one that syncs: without any, nobody is to be told, which would be a system call.
+    waiting: usize,
     /// A sync failed, and the kernel may have forgotten which pages it concerned: they have to be written anew.
     suspect: bool,
 }
@@ -34,7 +36,7 @@ struct Progress {
 impl GroupSync {
     /// `durable`: how much of the log is known to be on stable storage.
     pub fn new(disk: Arc<dyn Disk>, durable: LogPos) -> Self {
-        let progress = Progress { durable, written: durable, syncing: false, suspect: false };
+        let progress = Progress { durable, written: durable, syncing: false, waiting: 0, suspect: false };
         GroupSync { disk, progress: Mutex::new(progress), done: Condvar::new() }
     }
 
@@ -79,7 +81,9 @@ impl GroupSync {
         progress = self.progress();
         while progress.durable < end {
             if progress.syncing {
+                progress.waiting += 1;
                 progress = self.done.wait(progress).unwrap_or_else(PoisonError::into_inner);
+                progress.waiting -= 1;
             } else {
                 progress = self.sync(progress, file, end)?;
             }
@@ -111,7 +115,9 @@ impl GroupSync {
         if result.is_ok() {
             progress.durable = progress.durable.max(target);
         }
-        self.done.notify_all();
+        if progress.waiting > 0 {
+            self.done.notify_all();
+        }
         result.map(|()| progress)
     }
 
@@ -158,6 +164,31 @@ mod tests {
         group.note_written(LogPos::new(1, 300));
         group.wait(&file, LogPos::new(1, 100)).unwrap();
         assert_eq!(group.progress().durable, LogPos::new(1, 300));
+    }
+
+    #[test]
+    fn who_waits_for_anothers_sync_is_told() {
+        const WRITERS: u32 = 8;
+        const WRITES: u32 = 100;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 16).unwrap();
+        let group = GroupSync::new(Arc::new(Local), LogPos::new(1, 64));
+        let end = std::sync::atomic::AtomicU32::new(64);
+        std::thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    for _ in 0..WRITES {
+                        let end = LogPos::new(1, end.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
+                        file.write_all_at(b"x", end.offset.into()).unwrap();
+                        group.note_written(end);
+                        group.wait(&file, end).unwrap();
+                    }
+                });
+            }
+        });
+        let progress = group.progress();
+        assert_eq!(progress.durable, LogPos::new(1, 64 + WRITERS * WRITES));
+        assert!(progress.waiting == 0 && !progress.syncing);
     }
 
     #[test]
