@@ -26,8 +26,11 @@ pub const INLINE_MAX: usize = 512 * 1024;
 /// Message bytes that one user's uploads keep in memory: a MULTIAPPEND beyond it spills to files as well.
 pub const INLINE_TOTAL_MAX: usize = 4 * 1024 * 1024;
 
-/// Message bytes that all uploads of a worker keep in memory before only messages up to `SMALL` stay there.
+/// Message bytes that all uploads of a worker keep in memory before only messages up to [`SMALL`] stay there.
 pub const MAX_ARRIVING: usize = 64 * 1024 * 1024;
+
+/// Bytes of a message that stays in memory while it arrives, however much the worker has there already: those for
+/// which a file would cost most.
 pub const SMALL: usize = 128 * 1024;
 
 /// Messages in one transaction (MULTIAPPEND).

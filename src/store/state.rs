@@ -10,7 +10,7 @@ use super::message::LogPos;
 use super::names::{MailboxId, MailboxMap};
 use super::payload::{Append, Expunge, FlagsChange, Floor, MailboxCreate, MailboxDelete, MailboxRename};
 use super::record::Kind;
-use super::tree::{SpecialUses, Tree, TreeEntry};
+use super::tree::{SpecialUses, Tree, TreeEntry, subscribe};
 use super::wire::Fields;
 
 /// All mailboxes of a user, as of `position` in the log.
@@ -158,11 +158,7 @@ impl State {
         let on = fields.u8()? == 1;
         let name = fields.text16()?;
         self.change_tree(|tree| tree.subscribe(name, on));
-        if on {
-            self.subscriptions.insert(name.to_owned());
-        } else {
-            self.subscriptions.remove(name);
-        }
+        subscribe(&mut self.subscriptions, name, on);
         Some(())
     }
 

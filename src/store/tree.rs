@@ -93,11 +93,7 @@ impl Tree {
     }
 
     pub(super) fn subscribe(&mut self, name: &str, on: bool) {
-        if on {
-            self.subscriptions.insert(name.to_owned());
-        } else {
-            self.subscriptions.remove(name);
-        }
+        subscribe(&mut self.subscriptions, name, on);
     }
 
     /// Where the mailbox is, or would be.
@@ -140,6 +136,15 @@ impl Tree {
     /// Subscribed names; the mailbox need not exist.
     pub fn subscriptions(&self) -> &BTreeSet<String> {
         &self.subscriptions
+    }
+}
+
+/// Puts a name among the subscriptions, or takes it out.
+pub(super) fn subscribe(subscriptions: &mut BTreeSet<String>, name: &str, on: bool) {
+    if on {
+        subscriptions.insert(name.to_owned());
+    } else {
+        subscriptions.remove(name);
     }
 }
 

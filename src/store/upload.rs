@@ -51,7 +51,7 @@ impl Arriving {
     }
 
     /// Whether a message of `whole` bytes, of which `more` are new, may stay in memory. A worker that has much there
-    /// already has room for small messages only: those are the ones for which a file would cost most.
+    /// already has room for small messages only.
     fn has_room(&self, more: usize, whole: usize) -> bool {
         let of_user = self.of_user.load(Ordering::Relaxed) + more;
         let of_worker = self.of_worker.load(Ordering::Relaxed) + more;

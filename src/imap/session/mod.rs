@@ -153,6 +153,7 @@ impl ImapSession {
         Some(self.close("offences"))
     }
 
+    /// Something has come, or time has gone by: what others wrote meanwhile counts for the next command.
     fn look_again(&mut self) {
         if let Some(view) = &mut self.view {
             view.look_again();
