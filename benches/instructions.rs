@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use collector::collector;
-use common::{Client, Deaf, place, user};
+use common::{Client, Deaf, gappy_user, place, user};
 use heliograph::store::{Options, Store};
 use recorded::{Asked, Table};
 use sample::message;
@@ -36,7 +36,7 @@ const SIZE: usize = 100;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 20] = [
+const PATHS: [Path; 21] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
@@ -64,6 +64,13 @@ const PATHS: [Path; 20] = [
         }
     }),
     ("APPEND", append),
+    ("APPEND, STORE and EXPUNGE among 2,000 gaps", |count| {
+        let mut client = Client::of(&gappy_user(2000));
+        client.run(b"a SELECT INBOX\r\n");
+        for _ in 0..count {
+            black_box(client.come_and_go());
+        }
+    }),
     ("Opening a user with 100 messages", open),
     ("ENVELOPE and BODYSTRUCTURE of a message", |count| {
         (0..count).for_each(|_| drop(black_box(heliograph::message::analyze(black_box(&message())))));

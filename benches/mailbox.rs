@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use common::{Client, Deaf, place, user};
+use common::{Client, Deaf, gappy_user, place, user};
 use divan::{Bencher, black_box};
-use heliograph::store::{Options, Store};
+use heliograph::store::{Access, FlagChange, FlagList, Flags, Options, Store, Uid, UidSet};
 
 mod common;
 
@@ -81,10 +81,56 @@ fn resume_with_qresync(bencher: Bencher<'_, '_>, size: usize) {
     bencher.bench_local(|| black_box(client.run(line.as_bytes())));
 }
 
+/// A message comes, is marked and goes, in a mailbox without gaps.
+#[divan::bench(args = SIZES)]
+fn append_and_expunge(bencher: Bencher<'_, '_>, size: usize) {
+    let mut client = Client::selected(size);
+    bencher.bench_local(|| black_box(client.come_and_go()));
+}
+
+/// The same in one that has as many gaps as messages, of which another session hears.
+#[divan::bench(args = SIZES)]
+fn append_and_expunge_among_gaps(bencher: Bencher<'_, '_>, size: usize) {
+    let [mut client, mut other] = [(); 2].map(|()| Client::of(&gappy_user(size)));
+    client.run(b"b SELECT INBOX\r\n");
+    other.run(b"b SELECT INBOX\r\n");
+    bencher.bench_local(|| {
+        client.come_and_go();
+        black_box(other.run(b"a NOOP\r\n"))
+    });
+}
+
+/// Marks of messages here and there, where half of them have one.
+#[divan::bench(args = SIZES)]
+fn delete_one_among_deleted(bencher: Bencher<'_, '_>, size: usize) {
+    let user = user(size);
+    let mut inbox = user.select("INBOX", Access::ReadWrite, false).expect("an INBOX");
+    let deleted = FlagList { system: Flags::DELETED, ..FlagList::default() };
+    let even: UidSet = (1..=size as u32).filter(|uid| uid % 2 == 0).filter_map(Uid::new).collect();
+    inbox.store(&even, FlagChange::Add, &deleted, None).expect("a STORE");
+    let mut client = Client::selected(size);
+    let mut flip = false;
+    bencher.bench_local(|| {
+        flip = !flip;
+        let line: &[u8] =
+            if flip { b"a STORE 51 +FLAGS (\\Deleted)\r\n" } else { b"a STORE 51 -FLAGS (\\Deleted)\r\n" };
+        black_box(client.run(line))
+    });
+    inbox.store(&even, FlagChange::Remove, &deleted, None).expect("a STORE");
+}
+
 /// The one that tells of every message: per message is what counts.
 #[divan::bench(args = SIZES)]
 fn fetch_all_flags_and_uids(bencher: Bencher<'_, '_>, size: usize) {
     let mut client = Client::selected(size);
+    bencher.counter(size).bench_local(|| black_box(client.run(b"a FETCH 1:* (FLAGS UID)\r\n")));
+}
+
+/// The same where there are as many gaps as messages.
+#[divan::bench(args = SIZES)]
+fn fetch_all_flags_among_gaps(bencher: Bencher<'_, '_>, size: usize) {
+    let mut client = Client::of(&gappy_user(size));
+    client.run(b"b SELECT INBOX\r\n");
     bencher.counter(size).bench_local(|| black_box(client.run(b"a FETCH 1:* (FLAGS UID)\r\n")));
 }
 

@@ -307,7 +307,7 @@ fn mailbox(user: &Arc<User>, name: &str) -> Option<String> {
     let status = user.status(name).ok()?;
     let view = user.select(name, Access::ReadOnly, false).ok()?;
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).ok()?;
+    view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).ok()?;
     let mut bytes = Vec::new();
     for message in &messages {
         let _ = view.meta(message).map(|meta| meta.parts().is_some());

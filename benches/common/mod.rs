@@ -7,7 +7,8 @@ use heliograph::auth::Reply;
 use heliograph::imap::{Imap, Settings, Watcher};
 use heliograph::session::{Event, Io, Peer, Protocol, Session, Step, Token};
 use heliograph::store::{
-    ChangeListener, FlagList, MailboxId, ModSeq, NewMessage, Options, Store, User, UserName,
+    Access, ChangeListener, FlagChange, FlagList, Flags, MailboxId, ModSeq, NewMessage, Options, Store, Uid,
+    UidSet, User, UserName,
 };
 
 /// Hears and watches nothing.
@@ -28,7 +29,7 @@ pub struct Place {
     pub dir: tempfile::TempDir,
     pub store: Arc<Store>,
     imap: Imap,
-    filled: Mutex<Vec<usize>>,
+    filled: Mutex<Vec<String>>,
 }
 
 /// The store, made when it is first asked for.
@@ -52,11 +53,29 @@ pub fn place() -> &'static Place {
 
 /// The user whose INBOX has `size` messages.
 pub fn user(size: usize) -> Arc<User> {
-    let user = place().store.user(&UserName::new(format!("u{size}")).expect("a name")).expect("a user");
+    named(format!("u{size}"), |user| fill(user, size))
+}
+
+/// The user whose INBOX has `size` messages, between each two of which one has been expunged.
+#[allow(dead_code)]
+pub fn gappy_user(size: usize) -> Arc<User> {
+    named(format!("gappy{size}"), |user| {
+        fill(user, 2 * size);
+        let mut inbox = user.select("INBOX", Access::ReadWrite, false).expect("an INBOX");
+        let odd: UidSet = (1..=2 * size as u32).step_by(2).filter_map(Uid::new).collect();
+        let deleted = FlagList { system: Flags::DELETED, ..FlagList::default() };
+        inbox.store(&odd, FlagChange::Add, &deleted, None).expect("a STORE");
+        inbox.expunge(None).expect("an EXPUNGE");
+    })
+}
+
+/// The user of this name, whom `fill` fills when it is first asked for.
+fn named(name: String, fill: impl FnOnce(&Arc<User>)) -> Arc<User> {
+    let user = place().store.user(&UserName::new(name.clone()).expect("a name")).expect("a user");
     let mut filled = place().filled.lock().expect("no panic before");
-    if !filled.contains(&size) {
-        filled.push(size);
-        fill(&user, size);
+    if !filled.contains(&name) {
+        filled.push(name);
+        fill(&user);
     }
     user
 }
@@ -102,6 +121,17 @@ impl Client {
         let mut client = Client::new(size);
         client.run(b"b SELECT INBOX\r\n");
         client
+    }
+
+    /// A message comes to INBOX, is marked, and goes; the bytes of the answers.
+    #[allow(dead_code)]
+    pub fn come_and_go(&mut self) -> usize {
+        let lines: [&[u8]; 3] = [
+            b"a APPEND INBOX {5+}\r\nhello\r\n",
+            b"a STORE * +FLAGS.SILENT (\\Deleted)\r\n",
+            b"a EXPUNGE\r\n",
+        ];
+        lines.into_iter().map(|line| self.run(line)).sum()
     }
 
     /// Runs a command to its end; the bytes of its answer.

@@ -5,7 +5,7 @@ use std::mem;
 use smallvec::SmallVec;
 
 use crate::message::{Needle, Scope};
-use crate::store::{Flags, Message, ModSeq, Selected, UidSet};
+use crate::store::{Flags, Message, ModSeq, Selected, UidIndex, UidSet};
 
 /// Which day of a message a date key looks at; all in days since 1970-01-01, without regard to time and zone
 /// (RFC 9051 §6.4.4).
@@ -129,8 +129,8 @@ pub struct Program {
 
 impl Program {
     /// Looks for `test` in a mailbox that has `uids`.
-    pub fn new(test: Test, uids: &UidSet) -> Self {
-        let mut program = Program { within: uids.clone(), test };
+    pub fn new(test: Test, uids: &UidIndex) -> Self {
+        let mut program = Program { within: uids.to_set(), test };
         program.test = match mem::replace(&mut program.test, Test::All) {
             Test::And(tests) => program.narrow(tests),
             test => program.narrow([test]),

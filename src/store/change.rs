@@ -93,7 +93,8 @@ impl Change<'_> {
 impl Counters {
     fn of(mailbox: &Mailbox) -> Self {
         let status = mailbox.status();
-        let deleted = mailbox.messages_among(mailbox.deleted());
+        let deleted = mailbox.deleted().to_set();
+        let deleted = mailbox.messages_among(&deleted);
         Counters {
             messages: status.messages,
             seen: status.messages - status.unseen,

@@ -14,6 +14,7 @@ use super::message::Message;
 use super::names::{MailboxId, ModSeq, SeqNo, Uid};
 use super::payload::{Append, Entry, Expunge, FlagsChange, Floor};
 use super::tree::SpecialUses;
+use super::uid_index::UidIndex;
 use super::uid_set::UidSet;
 
 /// Fewest tombstones that are swept.
@@ -66,7 +67,7 @@ pub(super) struct Mailbox {
     /// Messages from this UID on are `\Recent` for the next session that asks.
     pub recent_from: u64,
     pub keywords: Arc<KeywordTable>,
-    pub live: Arc<UidSet>,
+    pub live: Arc<UidIndex>,
     pub expunged: VecDeque<Expunged>,
     /// Expunges up to this one are forgotten.
     pub expunges_forgotten: ModSeq,
@@ -76,7 +77,7 @@ pub(super) struct Mailbox {
     /// As many tombstones make the next walk over the messages worth its time.
     sweep_at: usize,
     unseen: u32,
-    deleted: UidSet,
+    deleted: UidIndex,
     size: u64,
     /// No live message before this place in `messages` is unseen.
     first_unseen: usize,
@@ -105,7 +106,7 @@ impl Mailbox {
             tombstones: 0,
             sweep_at: SWEEP_MIN,
             unseen: 0,
-            deleted: UidSet::new(),
+            deleted: UidIndex::default(),
             size: 0,
             first_unseen: 0,
             flag_changes: VecDeque::new(),
@@ -128,9 +129,10 @@ impl Mailbox {
         }
     }
 
-    /// Messages that no session has taken as `\Recent` yet.
+    /// A range with all messages that no session has taken as `\Recent` yet; empty when there is none.
     pub fn recent(&self) -> UidSet {
-        uid(self.recent_from).map_or_else(UidSet::new, |from| self.live.between(from, Uid::MAX))
+        let range = uid(self.recent_from).zip(self.live.last()).filter(|(from, last)| from <= last);
+        UidSet::from_ranges(range)
     }
 
     /// Live messages from `from` on.
@@ -146,7 +148,18 @@ impl Mailbox {
 
     /// All kept messages of `uids`, ascending, expunged ones included.
     pub fn messages_among<'a>(&'a self, uids: &'a UidSet) -> impl Iterator<Item = &'a Message> {
-        uids.ranges().flat_map(|(first, last)| self.messages_between(first, last))
+        self.runs_among(uids, Uid::MIN).flatten()
+    }
+
+    /// The same from UID `from` on, together those whose UIDs are in one run.
+    pub fn runs_among<'a>(&'a self, uids: &'a UidSet, from: Uid) -> impl Iterator<Item = &'a [Message]> {
+        let mut rest = &self.messages[..];
+        uids.ranges_from(from).map(move |(first, last)| {
+            rest = &rest[place_near(rest, |message| message.uid < first.max(from))..];
+            let run;
+            (run, rest) = rest.split_at(place_near(rest, |message| message.uid <= last));
+            run
+        })
     }
 
     /// Takes all live messages out of a mailbox that nobody uses any more.
@@ -174,7 +187,7 @@ impl Mailbox {
 
     /// Messages of `within` that changed after `since`, in time that grows with the changes where they are
     /// remembered.
-    pub fn changed_since(&self, since: ModSeq, within: &UidSet) -> UidSet {
+    pub fn changed_since(&self, since: ModSeq, within: &UidIndex) -> UidSet {
         if since >= self.highest_modseq {
             return UidSet::new();
         }
@@ -188,12 +201,12 @@ impl Mailbox {
         for (first, last) in UidSet::from_ranges(ranges).ranges() {
             self.collect_changed(since, first, last, &mut changed);
         }
-        changed.intersection(within)
+        within.intersection(&changed)
     }
 
     /// As `changed_since`, for messages that are new as well (RFC 7162 CHANGEDSINCE). What came after `since` is
     /// behind everything that did not, so that nobody else need be looked at.
-    pub fn newer_than(&self, since: ModSeq, within: &UidSet) -> UidSet {
+    pub fn newer_than(&self, since: ModSeq, within: &UidIndex) -> UidSet {
         let changed = self.changed_since(since, within);
         if since >= self.highest_modseq || since < self.flag_changes_forgotten {
             return changed;
@@ -201,7 +214,7 @@ impl Mailbox {
         let older = self.messages.iter().rposition(|message| message.modseq <= since);
         let came = &self.messages[older.map_or(0, |at| at + 1)..];
         let came: UidSet = came.iter().map(|message| message.uid).collect();
-        changed.union(&came.intersection(within))
+        changed.union(&within.intersection(&came))
     }
 
     fn collect_changed(&self, since: ModSeq, first: Uid, last: Uid, out: &mut UidSet) {
@@ -212,12 +225,11 @@ impl Mailbox {
     /// RFC 7162 §3.2.10.1 allows.
     pub fn vanished_since(&self, since: ModSeq, within: &UidSet) -> UidSet {
         if since < self.expunges_forgotten {
-            return within.difference(&self.live);
+            return self.live.missing(within);
         }
         let recent = self.expunged.iter().rev().take_while(|gone| gone.modseq > since);
-        UidSet::from_ranges(recent.map(|gone| (gone.first, gone.last)))
-            .intersection(within)
-            .difference(&self.live)
+        let gone = UidSet::from_ranges(recent.map(|gone| (gone.first, gone.last)));
+        self.live.missing(&gone.intersection(within))
     }
 
     /// Registers a view; expunged messages are kept for it.
@@ -322,16 +334,12 @@ impl Mailbox {
 
     /// Of the messages `touched`, those in `deleted` have `\Deleted` now and the others have not.
     fn set_deleted(&mut self, touched: &UidSet, deleted: &UidSet) {
-        if !self.deleted.is_empty() {
-            self.deleted = self.deleted.difference(touched);
-        }
-        if !deleted.is_empty() {
-            self.deleted = self.deleted.union(deleted);
-        }
+        self.deleted.remove_all(touched);
+        self.deleted.add_all(deleted);
     }
 
     /// Live messages with `\Deleted`.
-    pub fn deleted(&self) -> &UidSet {
+    pub fn deleted(&self) -> &UidIndex {
         &self.deleted
     }
 
@@ -352,8 +360,8 @@ impl Mailbox {
             self.remember_expunge(Expunged { modseq: expunge.modseq, first, last });
         }
         if !gone.is_empty() {
-            self.live = Arc::new(self.live.difference(&gone));
-            self.deleted = self.deleted.difference(&gone);
+            Arc::make_mut(&mut self.live).remove_all(&gone);
+            self.deleted.remove_all(&gone);
         }
         self.last_expunge = self.last_expunge.max(expunge.modseq);
         self.highest_modseq = self.highest_modseq.max(expunge.modseq);
@@ -436,7 +444,33 @@ impl Mailbox {
     }
 }
 
+/// As `partition_point`, in time that grows with how far from the start it is.
+fn place_near<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
+    let mut end = 1;
+    while sorted.get(end - 1).is_some_and(&is_before) {
+        end *= 2;
+    }
+    let near = &sorted[end / 2..end.min(sorted.len())];
+    end / 2 + near.partition_point(is_before)
+}
+
 /// A UID from a counter that may have run out.
 pub(super) fn uid(value: u64) -> Option<Uid> {
     u32::try_from(value).ok().and_then(Uid::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_near_the_start_is_the_place() {
+        for count in 0..40 {
+            let sorted: Vec<u32> = (0..count).map(|n| 2 * n).collect();
+            for wanted in 0..2 * count + 2 {
+                let expected = sorted.partition_point(|n| *n < wanted);
+                assert_eq!(place_near(&sorted, |n| *n < wanted), expected, "{wanted} of {count}");
+            }
+        }
+    }
 }

@@ -200,8 +200,8 @@ fn empty_inbox(state: &State, to: &str, txn: &mut Transaction) -> Result<Renamed
     let messages: Vec<&Message> = inbox.live_messages().collect();
     if !messages.is_empty() {
         transfer::record_copies(&messages, inbox, &target, txn);
-        let expunge = Expunge { mailbox: inbox.id, modseq, uids: (*inbox.live).clone(), when: 0 };
+        let expunge = Expunge { mailbox: inbox.id, modseq, uids: inbox.live.to_set(), when: 0 };
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }
-    Ok(Renamed::Inbox { inbox: inbox.id, modseq, made: id, moved: (*inbox.live).clone() })
+    Ok(Renamed::Inbox { inbox: inbox.id, modseq, made: id, moved: inbox.live.to_set() })
 }

@@ -14,6 +14,7 @@ use super::payload::{Expunge, FlagsChange};
 use super::record::{Kind, Transaction};
 use super::state::State;
 use super::transfer::check_keywords;
+use super::uid_index::UidIndex;
 use super::uid_set::UidSet;
 use super::view::Selected;
 
@@ -111,12 +112,12 @@ impl Selected {
     pub fn expunge(&mut self, only: Option<&UidSet>) -> Result<Removed> {
         self.check_writable()?;
         let id = self.id;
-        let among = only.unwrap_or(&self.uids);
+        let view = self.uids.clone();
         if self.user.fresh()?.state.mailboxes.get(&id).is_some_and(|mailbox| mailbox.deleted().is_empty()) {
             return Ok(Removed { count: 0, known: self.known_modseq() });
         }
         let when = self.user.now();
-        let written = self.user.transact(|state, txn| record_expunge(state, id, among, when, txn))?;
+        let written = self.user.transact(|state, txn| record_expunge(state, id, (&view, only), when, txn))?;
         let (gone, modseq) = &written.value;
         if !gone.is_empty() {
             self.user.changed(id, *modseq);
@@ -220,13 +221,16 @@ impl<'a> Named<'a> {
 fn record_expunge(
     state: &State,
     id: MailboxId,
-    among: &UidSet,
+    (view, only): (&UidIndex, Option<&UidSet>),
     when: i64,
     txn: &mut Transaction,
 ) -> Result<(UidSet, ModSeq)> {
     let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
-    let (modseq, uids) = (mailbox.next_modseq(), mailbox.deleted().intersection(among));
-    let expunge = Expunge { mailbox: id, modseq, uids, when };
+    let uids = match only {
+        Some(only) => mailbox.deleted().intersection(only),
+        None => view.intersection(&mailbox.deleted().to_set()),
+    };
+    let expunge = Expunge { mailbox: id, modseq: mailbox.next_modseq(), uids, when };
     if !expunge.uids.is_empty() {
         txn.record(Kind::Expunge, |out| expunge.put(out));
     }

@@ -1,7 +1,7 @@
-//! A set of UIDs as runs, which knows the rank of each member: the sequence numbers of a session's view.
+//! A set of UIDs as runs, which knows the rank of each member: what a command names, and what changed.
 //!
-//! A mailbox's UIDs are mostly contiguous, so a set of 100,000 is a handful of runs. Searching is logarithmic,
-//! adding at the end constant, removing linear in the number of runs.
+//! UIDs are mostly contiguous, so a set of 100,000 is a handful of runs. Searching is logarithmic, adding at the end
+//! constant. What is large and changes often is a [`UidIndex`](super::UidIndex).
 
 use smallvec::{SmallVec, smallvec};
 
@@ -127,14 +127,36 @@ impl UidSet {
         self.runs.iter().filter_map(|run| Some((Uid::new(run.first)?, Uid::new(run.last)?)))
     }
 
+    /// The runs from the one on that holds `from`, or is the first behind it.
+    pub(super) fn ranges_from(&self, from: Uid) -> impl Iterator<Item = (Uid, Uid)> + '_ {
+        let at = self.runs.partition_point(|run| run.last < from.get());
+        self.runs[at..].iter().filter_map(|run| Some((Uid::new(run.first)?, Uid::new(run.last)?)))
+    }
+
+    /// How many runs there are.
+    pub(super) fn run_count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Sets of up to so many runs, together this one.
+    pub(super) fn chunks(&self, runs: usize) -> impl Iterator<Item = UidSet> + '_ {
+        self.runs.chunks(runs).map(|runs| {
+            let mut part = UidSet::new();
+            runs.iter().for_each(|run| part.push_run(run.first, run.last));
+            part
+        })
+    }
+
     /// The members from `first` to `last`.
     pub fn between(&self, first: Uid, last: Uid) -> UidSet {
         let mut part = UidSet::new();
-        self.extend_between(first.get(), last.get(), &mut part);
+        self.extend_between(first, last, &mut part);
         part
     }
 
-    fn extend_between(&self, first: u32, last: u32, out: &mut UidSet) {
+    /// Appends the members from `first` to `last` to `out`, which has none behind them.
+    pub(super) fn extend_between(&self, first: Uid, last: Uid, out: &mut UidSet) {
+        let (first, last) = (first.get(), last.get());
         let from = self.runs.partition_point(|run| run.last < first);
         for run in self.runs[from..].iter().take_while(|run| run.first <= last) {
             out.push_run(run.first.max(first), run.last.min(last));
@@ -154,9 +176,7 @@ impl UidSet {
     pub fn intersection(&self, other: &UidSet) -> UidSet {
         let (small, large) = if self.runs.len() <= other.runs.len() { (self, other) } else { (other, self) };
         let mut both = UidSet::new();
-        for run in &small.runs {
-            large.extend_between(run.first, run.last, &mut both);
-        }
+        small.ranges().for_each(|(first, last)| large.extend_between(first, last, &mut both));
         both
     }
 
@@ -182,34 +202,6 @@ impl UidSet {
     /// What is in either set.
     pub fn union(&self, other: &UidSet) -> UidSet {
         UidSet::from_ranges(self.ranges().chain(other.ranges()))
-    }
-
-    /// Takes `uid` out; says whether it was in.
-    pub fn remove(&mut self, uid: Uid) -> bool {
-        let uid = uid.get();
-        let Ok(at) = self.run_of(uid) else { return false };
-        let run = self.runs[at];
-        match (run.first == uid, run.last == uid) {
-            (true, true) => {
-                self.runs.remove(at);
-            }
-            (true, false) => self.runs[at].first += 1,
-            (false, true) => self.runs[at].last -= 1,
-            (false, false) => {
-                self.runs[at].last = uid - 1;
-                self.runs.insert(at + 1, Run { first: uid + 1, ..run });
-            }
-        }
-        self.recount(at);
-        true
-    }
-
-    fn recount(&mut self, from: usize) {
-        let mut before = from.checked_sub(1).map_or(0, |at| self.runs[at].before + self.runs[at].len());
-        for run in &mut self.runs[from..] {
-            run.before = before;
-            before += run.len();
-        }
     }
 }
 
@@ -270,11 +262,11 @@ mod tests {
                 a.iter().copied().skip(from as usize - 1).take((to + 1).saturating_sub(from) as usize).collect::<Vec<_>>()
             );
             prop_assert_eq!(x.count_before(uid(from)) as usize, a.range(..from).count());
-            let mut rest = x.clone();
-            for member in &b {
-                prop_assert_eq!(rest.remove(uid(*member)), a.contains(member));
-            }
-            prop_assert_eq!(rest, x.difference(&y));
+            let pieces: Vec<UidSet> = x.chunks(3).collect();
+            prop_assert!(pieces.iter().all(|piece| piece.run_count() <= 3));
+            prop_assert_eq!(pieces.iter().flat_map(members).collect::<Vec<_>>(), members(&x));
+            let last = x.ranges_from(uid(from)).next().map(|(_, last)| last.get());
+            prop_assert_eq!(last, x.ranges().map(|(_, last)| last.get()).find(|last| *last >= from));
         }
     }
 }

@@ -18,6 +18,7 @@ use super::meta::Meta;
 use super::names::{MailboxId, ModSeq, SeqNo, Uid};
 use super::record::Kind;
 use super::tree::canonical_inbox;
+use super::uid_index::UidIndex;
 use super::uid_set::UidSet;
 use super::user::{Inner, User};
 use super::window::Window;
@@ -45,7 +46,7 @@ pub struct Selected {
     access: Access,
     wants_recent: bool,
     uid_validity: u32,
-    pub(super) uids: Arc<UidSet>,
+    pub(super) uids: Arc<UidIndex>,
     /// `\Recent` messages of this session; some may not be in the view yet.
     recent: UidSet,
     told_recent: u32,
@@ -160,7 +161,7 @@ impl Selected {
     }
 
     /// The UIDs of the view; a rank in it is a sequence number.
-    pub fn uids(&self) -> &Arc<UidSet> {
+    pub fn uids(&self) -> &Arc<UidIndex> {
         &self.uids
     }
 
@@ -169,7 +170,7 @@ impl Selected {
     }
 
     pub fn recent(&self) -> u32 {
-        if self.recent.is_empty() { 0 } else { self.recent.intersection(&self.uids).len() }
+        self.uids.count_among(&self.recent)
     }
 
     pub fn is_recent(&self, uid: Uid) -> bool {
@@ -270,7 +271,7 @@ impl Selected {
     fn changes(&mut self, mailbox: &Mailbox, reports: bool) -> Changes {
         let mut changes = Changes::default();
         let may_be_gone = self.deferred || mailbox.last_expunge > self.synced;
-        let gone = if may_be_gone { self.uids.difference(&mailbox.live) } else { UidSet::new() };
+        let gone = if may_be_gone { self.uids.gone(&mailbox.live) } else { UidSet::new() };
         let flags = mailbox.changed_since(self.synced, &self.uids);
         let new = mailbox.live_from(self.uid_next);
         if !new.is_empty() {
@@ -285,7 +286,11 @@ impl Selected {
         } else {
             changes.flags = flags;
             self.deferred = !gone.is_empty();
-            self.uids = if gone.is_empty() { mailbox.live.clone() } else { Arc::new(self.uids.union(&new)) };
+            if gone.is_empty() {
+                self.uids = mailbox.live.clone();
+            } else {
+                Arc::make_mut(&mut self.uids).add_all(&new);
+            }
         }
         if !self.deferred {
             self.mark.store(mailbox.highest_modseq.0, Ordering::Release);
@@ -336,13 +341,13 @@ impl Selected {
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
         let mut left = max;
         out.reserve(max.min(uids.len() as usize));
-        for (first, last) in uids.ranges().skip_while(|(_, last)| *last < from) {
+        for run in mailbox.runs_among(uids, from) {
+            let run = &run[..run.len().min(left)];
+            out.extend_from_slice(run);
+            left -= run.len();
             if left == 0 {
                 break;
             }
-            let before = out.len();
-            out.extend(mailbox.messages_between(first.max(from), last).take(left).cloned());
-            left -= out.len() - before;
         }
         Ok(())
     }
@@ -364,15 +369,12 @@ impl Selected {
         let inner = self.user.known()?;
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
         let mut left = max;
-        for (first, last) in uids.ranges().skip_while(|(_, last)| *last < from) {
-            for message in mailbox.messages_between(first.max(from), last) {
-                if left == 0 {
-                    return Ok(Some(message.uid));
-                }
-                left -= 1;
-                if meets(message) {
-                    out.push(message.uid);
-                }
+        for run in mailbox.runs_among(uids, from) {
+            let (run, beyond) = run.split_at(run.len().min(left));
+            left -= run.len();
+            run.iter().filter(|message| meets(message)).for_each(|message| out.push(message.uid));
+            if let Some(next) = beyond.first() {
+                return Ok(Some(next.uid));
             }
         }
         Ok(None)
@@ -455,7 +457,7 @@ impl Selected {
         let ever = UidSet::from_ranges([(Uid::MIN, last)]);
         let within = within.map_or_else(|| ever.clone(), |within| within.intersection(&ever));
         // What the view still has is told as EXPUNGE or VANISHED by a later sync.
-        Ok(mailbox.vanished_since(since, &within).difference(&self.uids))
+        Ok(self.uids.missing(&mailbox.vanished_since(since, &within)))
     }
 }
 

@@ -55,7 +55,8 @@ class Curves:
 
     def sizes(self):
         sizes = up_to(self.chosen.most_messages, 100, 10_000, 100_000)
-        rows = self.run("sizes", ["sizes", "--sizes", commas(sizes), "--secs", 0.3])
+        both = self.run("sizes", ["sizes", "--sizes", commas(sizes), "--secs", 0.3])
+        rows, gaps = ([row for row in both if row["what"] == what] for what in ("messages", "gaps"))
         table = by_x(rows)
         whole = ("FETCH 1:* FLAGS", "SEARCH FLAGGED", "SEARCH SINCE", "SEARCH SUBJECT", "SEARCH BODY",
                  "SORT ARRIVAL", "SORT DATE", "SORT SUBJECT", "THREAD REFERENCES")
@@ -66,6 +67,10 @@ class Curves:
                      wide(rows, sizes), {"command": "µs at messages", **{str(n): chart.number(n) for n in sizes}}, [
                          ("", "Commands that need not touch every message", "messages in the mailbox", "µs", each, {}),
                          ("-whole", "Commands that touch every message", "messages in the mailbox", "µs", every, {})], rows)
+        self.publish("gaps", "By the number of gaps in a mailbox",
+                     "The same mailboxes when every other message has been expunged: as many gaps as messages.",
+                     wide(gaps, [n // 2 for n in sizes]), {"command": "µs at gaps", **{str(n // 2): chart.number(n // 2) for n in sizes}},
+                     [("", "Commands by the gaps in the mailbox", "gaps in the mailbox", "µs", by_x(gaps), {})], gaps)
 
     def mailboxes(self):
         counts = [1, 10, 100, 1000, 10_000]

@@ -9,7 +9,6 @@ use crate::connection::Connection;
 use crate::row::Out;
 use crate::target::Target;
 use crate::timing::{Effort, measure, timed};
-use crate::usage::Meter;
 
 /// Messages in one APPEND while filling.
 const BATCH: usize = 500;
@@ -24,7 +23,7 @@ pub struct Arguments {
     secs: f64,
 }
 
-/// Fills an INBOX for each size, each of another user, and measures.
+/// Fills an INBOX for each size, each of another user, and measures; once more when every other message is gone.
 ///
 /// # Errors
 /// When the server refuses anything.
@@ -32,7 +31,10 @@ pub fn run(target: &Target, arguments: &Arguments, out: Out) -> Result<()> {
     ensure!(target.users.len() >= arguments.sizes.len(), "--users has to name one for each size");
     for (n, &size) in arguments.sizes.iter().enumerate() {
         fill(&mut target.login(n, 0)?, size)?;
-        Sized { target, out, user: n, size, meter: target.meter(), secs: arguments.secs }.measure()?;
+        let sized = Sized { target, out, user: n, by: "messages", size, secs: arguments.secs };
+        sized.measure()?;
+        make_gaps(&mut target.selected(n, 0)?)?;
+        Sized { by: "gaps", size: size / 2, ..sized }.measure()?;
     }
     Ok(())
 }
@@ -62,18 +64,32 @@ fn message(n: usize) -> String {
     )
 }
 
+/// Expunges every other message of the selected INBOX.
+fn make_gaps(connection: &mut Connection) -> Result<()> {
+    /// So many UIDs fit a command line.
+    const MARKED: usize = 5000;
+    let said = String::from_utf8_lossy(&connection.answer("STATUS INBOX (UIDNEXT)")?).into_owned();
+    let next = number_after(&said, "UIDNEXT ").context("STATUS tells no UIDNEXT")?;
+    let odd: Vec<String> = (1..next).step_by(2).map(|uid| uid.to_string()).collect();
+    for uids in odd.chunks(MARKED) {
+        connection.command(&format!("UID STORE {} +FLAGS.SILENT (\\Deleted)", uids.join(",")))?;
+    }
+    connection.command("CLOSE")
+}
+
 /// The number behind a word.
 pub fn number_after(text: &str, word: &str) -> Option<usize> {
     let rest = &text[text.find(word)? + word.len()..];
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// A mailbox to measure in: by its messages, or by its gaps, which are then as many.
 struct Sized<'a> {
     target: &'a Target,
     out: Out,
     user: usize,
+    by: &'static str,
     size: usize,
-    meter: Meter,
     secs: f64,
 }
 
@@ -81,7 +97,7 @@ impl Sized<'_> {
     fn measure(&self) -> Result<()> {
         let mut connection = self.target.selected(self.user, 0)?;
         let middle = self.size / 2 + 1;
-        for (name, command) in [
+        let commands = [
             ("SELECT", "SELECT INBOX".to_owned()),
             ("STATUS", "STATUS INBOX (MESSAGES UNSEEN UIDNEXT)".to_owned()),
             ("NOOP", "NOOP".to_owned()),
@@ -95,7 +111,10 @@ impl Sized<'_> {
             ("SORT DATE", "SORT (DATE) UTF-8 ALL".to_owned()),
             ("SORT SUBJECT", "SORT (SUBJECT) UTF-8 ALL".to_owned()),
             ("THREAD REFERENCES", "THREAD REFERENCES UTF-8 ALL".to_owned()),
-        ] {
+        ];
+        // Searching does not depend on gaps.
+        let wanted = if self.by == "gaps" { 5 } else { commands.len() };
+        for (name, command) in commands.into_iter().take(wanted) {
             self.repeat(name, |_| timed(|| connection.command(&command)))?;
         }
         self.changes(&mut connection, middle)?;
@@ -116,9 +135,15 @@ impl Sized<'_> {
         let message = b"From: a@example.org\r\nSubject: one more\r\n\r\nbody\r\n";
         self.repeat("APPEND", |_| timed(|| connection.append("INBOX", &[message])))?;
         // Never so many that the middle is gone.
-        self.repeat_at_most(self.size / 3, "EXPUNGE one", |_| {
-            connection.command(&format!("STORE {middle} +FLAGS.SILENT (\\Deleted)"))?;
+        let mark = format!("STORE {middle} +FLAGS.SILENT (\\Deleted)");
+        self.repeat_at_most(self.size / 6, "EXPUNGE one", |_| {
+            connection.command(&mark)?;
             timed(|| connection.command("EXPUNGE"))
+        })?;
+        self.repeat_at_most(self.size / 6, "NOOP after EXPUNGE", |_| {
+            connection.command(&mark)?;
+            connection.command("EXPUNGE")?;
+            timed(|| other.command("NOOP"))
         })
     }
 
@@ -146,7 +171,7 @@ impl Sized<'_> {
         each: impl FnMut(usize) -> Result<Duration>,
     ) -> Result<()> {
         let effort = Effort { least: 1, most: most.min(2000), time: Duration::from_secs_f64(self.secs) };
-        measure(self.out, ("messages", self.size), name, &self.meter, effort, each)
+        measure(self.out, (self.by, self.size), name, &self.target.meter(), effort, each)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::imap::session::{
 use crate::imap::types::{self, FetchAttributes, Qresync, SequenceMatch};
 use crate::imap::write;
 use crate::session::Io;
-use crate::store::{Access, SeqNo, Uid, UidSet};
+use crate::store::{Access, SeqNo, Uid, UidIndex, UidSet};
 
 impl ImapSession {
     /// Whatever comes of it, the mailbox that was selected before is not any more.
@@ -120,7 +120,7 @@ fn resync(view: &View, known: &Qresync, enabled: Enabled, out: &mut Vec<u8>) -> 
 
 /// UIDs that need no VANISHED, because the client's sequence numbers prove that it has not missed their expunge
 /// (RFC 7162 §3.2.5.2): all up to the last pair that still holds.
-fn matching_prefix(pairs: &SequenceMatch, uids: &UidSet) -> UidSet {
+fn matching_prefix(pairs: &SequenceMatch, uids: &UidIndex) -> UidSet {
     let mut last = None;
     for (seq, uid) in pairs.sequence.numbers().zip(pairs.uids.numbers()) {
         let holds = SeqNo::new(seq).and_then(|seq| uids.uid_at(seq)).is_some_and(|found| found.get() == uid);

@@ -7,7 +7,7 @@ use crate::imap::types;
 use crate::imap::write;
 use crate::search::{Forest, Siblings, Thread};
 use crate::session::{Io, Step};
-use crate::store::UidSet;
+use crate::store::UidIndex;
 
 /// Steps that are taken between two looks at the output's size.
 const CHUNK: usize = 512;
@@ -82,7 +82,7 @@ impl Writer {
     }
 
     /// `None` when all is out. Messages have their numbers in `numbered`, or else their UIDs.
-    fn write(&mut self, numbered: Option<&UidSet>, io: &mut Io<'_>) -> Option<Step> {
+    fn write(&mut self, numbered: Option<&UidIndex>, io: &mut Io<'_>) -> Option<Step> {
         while !self.left.is_empty() {
             if io.is_above_high_water() {
                 return Some(Step::Flush);
@@ -96,7 +96,7 @@ impl Writer {
         None
     }
 
-    fn take(&mut self, task: Task, numbered: Option<&UidSet>, out: &mut Vec<u8>) {
+    fn take(&mut self, task: Task, numbered: Option<&UidIndex>, out: &mut Vec<u8>) {
         match task {
             Task::Lists(siblings) => {
                 let Some((node, others)) = self.forest.split_first(siblings) else { return };
@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    fn node(&mut self, node: u32, numbered: Option<&UidSet>, out: &mut Vec<u8>) {
+    fn node(&mut self, node: u32, numbered: Option<&UidIndex>, out: &mut Vec<u8>) {
         let children = self.forest.children(node);
         let Some(uid) = self.forest.uid(node) else { return self.left.push(Task::Lists(children)) };
         let number = match numbered {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::imap::code::{Code, Failure};
 use crate::imap::types::{Dialect, SequenceSet};
 use crate::imap::write;
-use crate::store::{Access, Changes, Expunges, Flags, KeywordTable, Selected, SeqNo, Uid, UidSet};
+use crate::store::{Access, Changes, Expunges, Flags, KeywordTable, Selected, SeqNo, Uid, UidIndex, UidSet};
 
 /// What the client has enabled, by ENABLE or by using it (RFC 5161, RFC 7162 §3.1).
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +78,7 @@ impl View {
     pub(in crate::imap) fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<UidSet, Failure> {
         let uids = self.selected.uids();
         if set.is_saved() {
-            return Ok(self.saved.intersection(uids));
+            return Ok(uids.intersection(&self.saved));
         }
         if uid {
             return Ok(self.resolve_uids(set));
@@ -93,7 +93,7 @@ impl View {
     /// As `resolve`, for SEARCH: a message that is not there does not match, and that is all.
     pub(in crate::imap) fn resolve_key(&self, set: &SequenceSet, uid: bool) -> UidSet {
         if set.is_saved() {
-            return self.saved.intersection(self.selected.uids());
+            return self.selected.uids().intersection(&self.saved);
         }
         if uid { self.resolve_uids(set) } else { self.resolve_numbers(set) }
     }
@@ -169,7 +169,7 @@ pub(in crate::imap) fn write_uids(out: &mut Vec<u8>, uids: &UidSet) {
 
 /// The ranks of `part` in `whole`.
 pub(in crate::imap) fn seq_ranges(
-    whole: &UidSet,
+    whole: &UidIndex,
     part: &UidSet,
 ) -> impl Iterator<Item = std::ops::RangeInclusive<u32>> {
     part.ranges().filter_map(|(first, last)| {

@@ -71,7 +71,7 @@ impl MailboxFrame {
             recent_from: mailbox.recent_from,
             name: mailbox.name.clone(),
             keywords: mailbox.keywords.names().filter_map(Keyword::new).collect(),
-            live: (*mailbox.live).clone(),
+            live: mailbox.live.to_set(),
         }
     }
 

@@ -317,7 +317,7 @@ impl<'a> Section<'a> {
             return Ok(());
         }
         let live = self.target.look(|state| state.mailboxes.get(&plan.frame.id).map(|m| m.live.clone()))?;
-        let gone = live.map(|live| live.difference(&plan.frame.live)).unwrap_or_default();
+        let gone = live.map(|live| live.to_set().difference(&plan.frame.live)).unwrap_or_default();
         let flags: Vec<(FlagList, UidSet)> = std::mem::take(&mut plan.flags);
         Ok(user.roll_forward(plan.frame.id, gone, flags)?)
     }

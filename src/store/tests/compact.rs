@@ -95,7 +95,7 @@ fn another_process_reads_on_while_a_segment_goes() {
     fill(&one, "INBOX", 1, 40, 100_000);
     let view = select(&two, "INBOX");
     let mut shown = Vec::new();
-    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut shown).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut shown).unwrap();
     let late = open(&place);
     let late_view = select(&late, "INBOX");
     in_words(&view, &shown[1]);
@@ -161,7 +161,7 @@ fn copies_keep_what_they_share() {
 fn emails(user: &Arc<User>, mailbox: &str) -> Vec<u64> {
     let view = user.select(mailbox, Access::ReadOnly, false).unwrap();
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).unwrap();
     messages.iter().map(|message| message.email).collect()
 }
 
@@ -188,7 +188,7 @@ fn what_was_expunged_comes_back_once() {
     assert_eq!(emails(&user, "INBOX").into_iter().skip(1).collect::<Vec<_>>(), before[..3]);
     let mut messages = Vec::new();
     let again = select(&user, "INBOX");
-    again.messages(again.uids(), uid(6), 1, &mut messages).unwrap();
+    again.messages(&again.uids().to_set(), uid(6), 1, &mut messages).unwrap();
     assert_eq!(messages[0].internal_date, dated);
     assert_eq!(view.sync(Expunges::Report).unwrap().exists, Some(4), "a running session hears of it");
     assert_eq!(user.restore(None, GRACE).unwrap(), [], "it is all there");
@@ -451,7 +451,7 @@ fn writers_and_readers_go_on_beside_it() {
 /// Reads what a view shows; what is gone for good by now says so, and nothing else goes wrong.
 fn read_all(view: &Selected) {
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).unwrap();
     for message in &messages {
         let mut bytes = Vec::new();
         match view.meta(message).and_then(|_| view.read(message, 0..u64::MAX, &mut bytes)) {

@@ -86,7 +86,7 @@ fn describe(user: &Arc<User>) -> String {
         );
         view.keywords().names().for_each(|name| out.push_str(&format!("keyword {name}\n")));
         let mut messages = Vec::new();
-        view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+        view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).unwrap();
         messages.retain(|message| view.uids().contains(message.uid));
         messages.iter().for_each(|message| describe_message(&view, message, &mut out));
     }

@@ -94,7 +94,7 @@ pub(super) fn look(user: &Arc<User>) -> (Sight, Seen) {
 
 fn messages(view: &Selected) -> Vec<String> {
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).unwrap();
     messages.retain(|message| view.uids().contains(message.uid));
     messages.iter().map(|message| full_words(view, message)).collect()
 }

@@ -111,7 +111,7 @@ fn delete(view: &mut Selected, uids: &UidSet) {
 fn contents(user: &Arc<User>, mailbox: &str) -> Vec<String> {
     let view = user.select(mailbox, Access::ReadOnly, false).unwrap();
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).unwrap();
     messages.retain(|message| view.uids().contains(message.uid));
     messages.iter().map(|message| in_words(&view, message)).collect()
 }
@@ -144,7 +144,7 @@ fn what_was_appended_is_read_back_by_another_process() {
     assert_eq!(contents(&one, "INBOX"), contents(&two, "INBOX"));
     let view = select(&two, "inbox");
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, 9, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, 9, &mut messages).unwrap();
     let first = &messages[0];
     assert_eq!(first.flags, Flags::SEEN | Flags::FLAGGED);
     assert_eq!(view.keywords().names().collect::<Vec<_>>(), ["$Junk", "Work"]);
@@ -183,7 +183,7 @@ fn a_large_message_goes_to_a_file_while_it_arrives() {
 
     let view = select(&place.ada(), "INBOX");
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, 9, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, 9, &mut messages).unwrap();
     let mut back = Vec::new();
     view.read(&messages[0], 0..u64::MAX, &mut back).unwrap();
     assert!(back == text);

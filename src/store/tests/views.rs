@@ -40,7 +40,7 @@ fn expunged_messages_stay_readable_and_take_flags() {
     let stored = add(&mut mine, &uids(1..=3), flags(Flags::SEEN, &[]));
     assert_eq!(stored.done, uids(1..=3), "the client gets an answer for each");
     let mut messages = Vec::new();
-    mine.messages(mine.uids(), Uid::MIN, 9, &mut messages).unwrap();
+    mine.messages(&mine.uids().to_set(), Uid::MIN, 9, &mut messages).unwrap();
     assert!(messages.iter().all(|message| message.flags.contains(Flags::SEEN)));
     assert!(in_words(&mine, &messages[1]).contains("number 2"));
     assert_eq!(mine.sync(Expunges::Report).unwrap().expunged, uids(2..=2));
@@ -148,7 +148,7 @@ fn what_changed_since_any_moment_is_what_the_mod_sequences_say() {
     add(&mut view, &uids(9..=9), flags(Flags::SEEN, &[]));
     for again in [select(&one, "INBOX"), select(&place.ada(), "INBOX")] {
         let mut messages = Vec::new();
-        again.messages(again.uids(), uid(1), 100, &mut messages).unwrap();
+        again.messages(&again.uids().to_set(), uid(1), 100, &mut messages).unwrap();
         assert_eq!(messages.len(), 9);
         for since in (0..=again.highest_modseq().0).map(ModSeq) {
             let newer = messages.iter().filter(|message| message.modseq > since).map(|message| message.uid);
@@ -185,8 +185,8 @@ fn copies_share_their_identity_and_write_no_body() {
     assert!(size() - before < 300, "{} bytes for a copy", size() - before);
     let there = select(&place.ada(), "Archive");
     let (mut here, mut copy) = (Vec::new(), Vec::new());
-    view.messages(view.uids(), Uid::MIN, 1, &mut here).unwrap();
-    there.messages(there.uids(), Uid::MIN, 1, &mut copy).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, 1, &mut here).unwrap();
+    there.messages(&there.uids().to_set(), Uid::MIN, 1, &mut copy).unwrap();
     assert_eq!((here[0].email, here[0].thread), (copy[0].email, copy[0].thread));
     assert!(in_words(&there, &copy[0]).contains("Work"));
 }
@@ -256,7 +256,7 @@ fn headers_read_ahead_are_those_read_one_by_one() {
     user.append("INBOX", new, None).unwrap();
     let view = select(&user, "INBOX");
     let mut messages = Vec::new();
-    view.messages(view.uids(), uid(1), 1000, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), uid(1), 1000, &mut messages).unwrap();
     for step in [1, 3, 8, 13] {
         let (mut headers, mut cheap) = (Headers::default(), 0);
         for (at, message) in messages.iter().enumerate().step_by(step).map(|(at, message)| (at + 1, message))
@@ -283,7 +283,7 @@ fn neighbours_in_the_log_are_read_at_once() {
     append(&ada, "INBOX", 10);
     let view = select(&ada, "INBOX");
     let mut messages = Vec::new();
-    view.messages(view.uids(), Uid::MIN, 99, &mut messages).unwrap();
+    view.messages(&view.uids().to_set(), Uid::MIN, 99, &mut messages).unwrap();
 
     let window = view.window(&messages).unwrap().expect("it pays");
     for message in &messages {
