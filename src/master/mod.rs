@@ -32,7 +32,7 @@ use thiserror::Error;
 use crate::notify::{Bus, BusError, enpd};
 use crate::sys::{self, ForkError, SocketDirectory};
 use crate::tls;
-use crate::worker::{MAX_WORKERS, SCOREBOARD, SPARE_DESCRIPTORS, Scoreboard, Tally};
+use crate::worker::{MAX_WORKERS, SCOREBOARD, SESSION_DESCRIPTORS, SPARE_DESCRIPTORS, Scoreboard, Tally};
 
 use listeners::Bound;
 use pid_file::PidFile;
@@ -192,11 +192,11 @@ impl ServiceSocket {
 
 /// A lower limit than the sessions need is worth a warning, not a refusal: most servers are never full.
 fn raise_limits(sessions: usize) {
-    let wanted = sessions as u64 + SPARE_DESCRIPTORS;
+    let wanted = sessions as u64 * SESSION_DESCRIPTORS + SPARE_DESCRIPTORS;
     match sys::raised(|| sys::raise_descriptor_limit(wanted)) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => {
-            log::warn!(limit, wanted; "few open files allowed; raise the limit or lower service.imap.maxsessions")
+            log::warn!(limit, wanted; "few open files allowed, should each session have a user of its own: raise the limit, or lower service.imap.maxsessions and raise service.imap.numprocesses")
         }
         Err(error) => log::warn!(error:% = error; "cannot raise the limit of open files"),
     }

@@ -58,6 +58,12 @@ impl Error {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether this process or the system has as many files open as it may have.
+    pub(super) fn is_out_of_descriptors(&self) -> bool {
+        let code = if let Error::Io { source, .. } = self { source.raw_os_error() } else { None };
+        matches!(code, Some(libc::EMFILE | libc::ENFILE))
+    }
+
     /// For `map_err`; the path is only copied when there is an error.
     pub(crate) fn io(context: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { context, path: path.into(), source }

@@ -38,6 +38,7 @@ mod message;
 mod meta;
 mod names;
 mod notes;
+mod open_users;
 mod pack;
 mod path;
 mod payload;

@@ -15,15 +15,16 @@ use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
 use super::hot::HotMetas;
-use super::limits::{MAX_IDLE_USERS, MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
+use super::limits::{MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
 use super::names::{MailboxId, ModSeq, UserName};
+use super::open_users::OpenUsers;
 use super::path::user_dir;
 use super::user::{User, unix_now};
 
 /// How long a change of flags may wait for its sync.
 const SYNC_DELAY: Duration = Duration::from_millis(500);
 
-/// How often the housekeeper looks for open files that have been removed.
+/// How often the housekeeper looks for users that nobody uses any more, and for open files that have been removed.
 const LOOK_AROUND: Duration = Duration::from_secs(300);
 
 /// Hears of every change right after it is written, before it is durable.
@@ -98,7 +99,7 @@ pub struct Store {
     users: Arc<Users>,
 }
 
-type Users = Mutex<HashMap<UserName, Arc<User>>>;
+type Users = Mutex<OpenUsers>;
 
 pub(super) struct Shared {
     pub options: Options,
@@ -163,16 +164,25 @@ impl Store {
     /// # Errors
     /// When its files cannot be opened or are damaged.
     pub fn user(&self, name: &UserName) -> Result<Arc<User>> {
-        if let Some(user) = self.users().get(name) {
-            return Ok(user.clone());
+        if let Some(user) = self.users().find(name) {
+            return Ok(user);
         }
         // Opened without the lock: a slow disk must not stop the others. Two at once are harmless, one stays.
-        let opened = Arc::new(User::open(self.shared.clone(), name.clone())?);
-        let mut users = self.users();
-        if users.len() >= MAX_IDLE_USERS {
-            users.retain(|_, user| !user.is_idle());
-        }
-        Ok(users.entry(name.clone()).or_insert(opened).clone())
+        let opened = match User::open(self.shared.clone(), name.clone()) {
+            Err(error) if error.is_out_of_descriptors() && self.let_go_of_idle() => {
+                User::open(self.shared.clone(), name.clone())
+            }
+            other => other,
+        };
+        let (user, gone) = self.users().add(Arc::new(opened?));
+        drop(gone);
+        Ok(user)
+    }
+
+    /// Closes the files of users without sessions; whether there were any.
+    fn let_go_of_idle(&self) -> bool {
+        let gone = self.users().take_all_idle();
+        !gone.is_empty()
     }
 
     /// As [`user`](Self::user), of one whose store is there, for work on it as a whole: nobody keeps it when that is done.
@@ -191,14 +201,14 @@ impl Store {
         &self.shared
     }
 
-    fn users(&self) -> MutexGuard<'_, HashMap<UserName, Arc<User>>> {
+    fn users(&self) -> MutexGuard<'_, OpenUsers> {
         lock(&self.users)
     }
 
     /// Makes everything durable. Call it when no session is left.
     pub fn close(&self) {
         let users = std::mem::take(&mut *self.users());
-        for user in users.into_values() {
+        for user in users.all() {
             report(&user, user.sync_all());
         }
         let mut chores = self.shared.chores();
@@ -238,8 +248,11 @@ impl Shared {
             }
             if looked.elapsed() >= LOOK_AROUND {
                 looked = Instant::now();
-                let users = known.upgrade().map(|users| lock(&users).values().cloned().collect::<Vec<_>>());
-                users.unwrap_or_default().iter().for_each(|user| report(user, user.close_removed()));
+                let Some(users) = known.upgrade() else { continue };
+                let gone = lock(&users).shrink();
+                drop(gone);
+                let left = lock(&users).all();
+                left.iter().for_each(|user| report(user, user.close_removed()));
             }
         }
     }
@@ -267,7 +280,7 @@ impl Shared {
     }
 }
 
-fn lock(users: &Users) -> MutexGuard<'_, HashMap<UserName, Arc<User>>> {
+fn lock(users: &Users) -> MutexGuard<'_, OpenUsers> {
     users.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -48,7 +48,10 @@ pub const FULL_TICK: Duration = Duration::from_secs(1);
 /// Worker processes at most: as many as the notify bus has room for.
 pub const MAX_WORKERS: usize = crate::notify::MAX_WORKERS;
 
-/// Descriptors of a worker besides its sessions: listeners, peers' sockets, logs, and open files of the store.
+/// Descriptors that a session may need: its socket, and the log and the lock of its user, who may have no other.
+pub const SESSION_DESCRIPTORS: u64 = 3;
+
+/// Descriptors of a worker besides its sessions: listeners, peers' sockets, and files of users without sessions.
 pub const SPARE_DESCRIPTORS: u64 = 1024;
 
 /// Slots made at once: 200 KiB, so that a small server stays small.

@@ -57,7 +57,7 @@ use seat::Seat;
 pub use auth_link::AuthLink;
 pub use connection::{SessionInfo, TimeLimits};
 pub use gate::{Access, Tally};
-pub use limits::{MAX_WORKERS, SPARE_DESCRIPTORS};
+pub use limits::{MAX_WORKERS, SESSION_DESCRIPTORS, SPARE_DESCRIPTORS};
 pub use scoreboard::{Counter, Scoreboard};
 pub use snapshot::{SCOREBOARD, Snapshot, SnapshotError};
 

@@ -200,6 +200,23 @@ fn without_descriptors_a_user_is_opened_later() {
 }
 
 #[test]
+fn users_without_sessions_make_room_for_one_who_comes() {
+    let scene = Scene::new();
+    let disk = scene.disk.for_another();
+    let (store, one) = open(scene.dir.path(), disk.clone()).unwrap();
+    let bob = UserName::new("bob").unwrap();
+    let cached = Arc::downgrade(&one);
+    disk.trouble(move |call| match call {
+        Call::Open if cached.strong_count() > 0 => Verdict::Fail(libc::EMFILE),
+        _ => Verdict::Pass,
+    });
+    let refused = store.user(&bob).map(|_| ()).unwrap_err();
+    assert_eq!(code_of(&refused), Some(libc::EMFILE), "a session has its user open");
+    drop(one);
+    assert!(store.user(&bob).is_ok(), "nobody needs the files of a user without a session");
+}
+
+#[test]
 fn a_new_user_comes_into_being_after_any_trouble() {
     for call in [Call::Open, Call::Write, Call::Sync, Call::Rename, Call::SyncDir, Call::MakeDirs] {
         let scene = Scene::new();
