@@ -11,6 +11,7 @@ from .load import LoadFailed, against, call
 from .servers import Failed, Heliograph, Missing, find
 
 USERS = 100
+OWN_USERS = 2000  # each is made first, which takes some 20 ms
 SESSIONS_PER_WORKER = 13_000  # below the 20,000 descriptors that systems commonly give a process at most
 
 
@@ -31,12 +32,12 @@ class Curves:
         if not os.access(self.load, os.X_OK):
             raise Missing(f"the load generator {self.load}: `cargo build --release --example load` makes it")
 
-    def run(self, name, *calls, tls=False, **options):
+    def run(self, name, *calls, tls=False, users=USERS, **options):
         """A server with `options`, the generator's results of all `calls`; the server is gone afterwards."""
         server, place = Heliograph(self.program, tls=tls, **options), self.scratch / f"{name}-{time.monotonic_ns()}"
         try:
-            server.start(place, USERS)
-            return [row for words in calls for row in against(self.load, server, *words, users=USERS, tls=tls)]
+            server.start(place, users)
+            return [row for words in calls for row in against(self.load, server, *words, users=users, tls=tls)]
         finally:
             server.stop()
             shutil.rmtree(place, ignore_errors=True)
@@ -80,17 +81,20 @@ class Curves:
                      [("", "Commands by the number of mailboxes", "mailboxes of the user", "µs", by_x(rows), {})], rows)
 
     def sessions(self):
-        counts = up_to(self.chosen.most_sessions, 100, 1000, 10_000, 20_000)
+        counts = up_to(self.chosen.most_sessions, 1, 10, 100, 1000, 10_000, 20_000)
         options = {"service.imap.maxsessions": SESSIONS_PER_WORKER + 100,
                    "service.imap.numprocesses": max(2, -(-counts[-1] // SESSIONS_PER_WORKER))}
         rows = self.run("sessions", ["idle", "--sessions", commas(counts), "--events", 300, "--secs", 8], **options)
         tls = up_to(min(20_000, counts[-1]), 100, 1000)
         rows += self.run("sessions-tls", ["idle", "--sessions", commas(tls), "--events", 300, "--secs", 8], tls=True, **options)
+        alone = min(OWN_USERS, counts[-1])
+        own = self.run("sessions-users", ["idle", "--sessions", alone, "--events", 300, "--secs", 8], users=alone + USERS, **options)
+        rows += [{**row, "transport": "plain, a user each"} for row in own]
         def curve(key, transport):
-            return [(row["sessions"], row[key]) for row in rows if row["transport"] == transport]
+            return [(row["sessions"], row[key]) for row in rows if row["transport"] == transport and key in row]
         self.publish("sessions", "By the number of sessions in IDLE",
-                     f"{options['service.imap.numprocesses']} workers. Memory is what the processes grew by (PSS), for each"
-                     " session. 32 of the sessions watch 8 mailboxes:"
+                     f"{options['service.imap.numprocesses']} workers, {USERS} users; in the last line each session has a user of its own."
+                     " Memory is what the processes grew by (PSS), for each session. 32 of the sessions watch 8 mailboxes:"
                      " a message is appended to one of these at a time, and the time from sending APPEND to the EXISTS in each"
                      " watcher, its fdatasync included, is what is told.", rows,
                      {"transport": "", "sessions": "sessions", "kib": "KiB each", "told_p50": "told p50 ms", "told_p99": "p99 ms",

@@ -24,6 +24,8 @@ const WATCHED_USERS: usize = 8;
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// How long the server may take to give back what the first logins needed: hashing passwords takes megabytes.
 const REST: Duration = Duration::from_secs(6);
+/// Fewer sessions take less than what the server's memory moves by at rest.
+const WEIGHED: usize = 100;
 /// Between two messages: nobody waits in line.
 const PAUSE: Duration = Duration::from_millis(3);
 /// How often a watcher looks whether it is over.
@@ -66,7 +68,8 @@ pub fn run(target: &Target, arguments: &Arguments, out: Out) -> Result<()> {
         held.grow(&others, wanted)?;
         let opening = begun.elapsed();
         thread::sleep(Duration::from_millis(500));
-        let grown = meter.memory().zip(empty).map(|(now, before)| (now - before) / held.count() as f64);
+        let grown = meter.memory().zip(empty).filter(|_| held.count() >= WEIGHED);
+        let grown = grown.map(|(now, before)| (now - before) / held.count() as f64);
         let mut news = news(target, arguments)?;
         let mut row = out.row("idle").number("sessions", held.count() as f64).maybe("kib", grown);
         row = row.word("transport", if target.tls { "tls" } else { "plain" });
