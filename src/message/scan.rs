@@ -8,6 +8,7 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use memchr::{memchr, memchr_iter, memmem};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -91,8 +92,8 @@ struct Scanner<'a> {
     parts: Vec<Part>,
     described: Vec<Described<'a>>,
     /// Indices of the part being read and its ancestors.
-    open: Vec<usize>,
-    delimiters: Vec<Delimiter<'a>>,
+    open: SmallVec<[usize; 4]>,
+    delimiters: SmallVec<[Delimiter<'a>; 2]>,
     counter: LineCounter<'a>,
 }
 
@@ -103,8 +104,8 @@ impl<'a> Scanner<'a> {
             header: None,
             parts: Vec::with_capacity(4),
             described: Vec::with_capacity(4),
-            open: Vec::with_capacity(4),
-            delimiters: Vec::new(),
+            open: SmallVec::new(),
+            delimiters: SmallVec::new(),
             counter: LineCounter { raw, at: 0, lines: 0 },
         }
     }

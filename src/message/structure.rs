@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::{
     content::{MediaType, Params, encoding_name},
     envelope::envelope,
@@ -25,8 +27,13 @@ pub(crate) struct Structures {
 pub(crate) fn structures(raw: &[u8], scan: &Scan<'_>) -> Option<Structures> {
     let parts = scan.parts.as_slice();
     let out = Vec::with_capacity(CAPACITY * parts.len());
-    let mut writer =
-        Writer { raw, parts, described: &scan.described, out, extensions: Vec::with_capacity(parts.len()) };
+    let mut writer = Writer {
+        raw,
+        parts,
+        described: &scan.described,
+        out,
+        extensions: SmallVec::with_capacity(parts.len()),
+    };
     writer.part(0).ok()?;
     let body = without(&writer.out, &writer.extensions);
     Some(Structures { body, extended: writer.out })
@@ -54,7 +61,7 @@ struct Writer<'a, 's> {
     /// BODYSTRUCTURE
     out: Vec<u8>,
     /// Where in it the extension data is, which BODY has not.
-    extensions: Vec<Range<usize>>,
+    extensions: SmallVec<[Range<usize>; 4]>,
 }
 
 impl<'a, 's> Writer<'a, 's> {

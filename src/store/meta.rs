@@ -77,7 +77,7 @@ impl Meta {
 
     /// Writes the payload of a Meta record.
     pub(super) fn encode(analysis: &Analysis) -> Vec<u8> {
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(64);
         analysis.parts.encode(&mut parts);
         let preview = analysis.preview.as_deref();
         let texts = [&analysis.envelope, &analysis.body, &analysis.body_structure];

@@ -62,7 +62,10 @@ impl User {
             return Err(Refusal::TooManyMessages.into());
         }
         let name = canonical_inbox(mailbox);
-        let mut drafts = messages.into_iter().map(Draft::prepare).collect::<Result<Vec<_>>>()?;
+        let mut drafts: SmallVec<[Draft; 1]> = SmallVec::with_capacity(messages.len());
+        for message in messages {
+            drafts.push(Draft::prepare(message)?);
+        }
         let claimant = view.as_ref().filter(|view| view.claims_recent()).map(|view| view.id());
         let written = self.transact(|state, txn| record_append(state, &name, &drafts, claimant, txn))?;
         drafts.iter_mut().for_each(Draft::keep);
@@ -142,7 +145,7 @@ fn record_append(
     let uids = next_uids(mailbox, drafts.len())?;
     let payloads = drafts.iter().map(Draft::len).sum();
     txn.reserve(payloads, 2 * drafts.len() + 1);
-    let entries: Vec<Entry<'_>> =
+    let entries: SmallVec<[Entry<'_>; 1]> =
         drafts.iter().zip(uids.iter()).map(|(draft, uid)| draft.entry(uid, txn)).collect();
     let claims = claimant == Some(mailbox.id);
     let modseq = record_entries(mailbox, &entries, claims, txn);

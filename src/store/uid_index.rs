@@ -115,6 +115,9 @@ impl UidIndex {
 
     /// The members of rank `first` to `last`; ranks beyond the end are left out.
     pub fn between_seqs(&self, first: SeqNo, last: SeqNo) -> UidSet {
+        if first == last {
+            return self.uid_at(first).map(UidSet::single).unwrap_or_default();
+        }
         let end = SeqNo::new(last.get().min(self.len()));
         match (self.uid_at(first), end.and_then(|seq| self.uid_at(seq))) {
             (Some(from), Some(to)) => self.between(from, to),

@@ -61,7 +61,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads to the end of the log. What went before `horizon`, in seconds since 1970, is left out.
     pub fn begin(user: &User, horizon: i64, _: &Upkeep) -> Result<Reading> {
-        let (dir, mark) = (&user.dir, user.mark());
+        let (dir, mark) = (&*user.dir, user.mark());
         let missing = || Error::io("cannot open the log in", dir)(std::io::ErrorKind::NotFound.into());
         let mut log = Log::open(&user.shared.options.disk, dir, mark)?.ok_or_else(missing)?;
         let state = checkpoint::newest(dir, mark, Some(horizon))?.unwrap_or_else(|| {

@@ -23,7 +23,7 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Upload {
     disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    dir: Arc<Path>,
     limit: u64,
     len: u64,
     /// How much will come, when that is known; 0 otherwise.
@@ -98,7 +98,7 @@ pub struct NewMessage {
 }
 
 impl Upload {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, limit: u64, arriving: Arc<Arriving>) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: Arc<Path>, limit: u64, arriving: Arc<Arriving>) -> Self {
         let body = Body::Memory(Vec::new(), Claim { arriving, bytes: 0 });
         Upload { disk, dir, limit, len: 0, expected: 0, body }
     }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,7 +38,7 @@ use super::{FlagSync, Message};
 /// A handle that all sessions of a user in this process share.
 pub struct User {
     name: UserName,
-    pub(super) dir: PathBuf,
+    pub(super) dir: Arc<Path>,
     pub(super) shared: Arc<Shared>,
     inner: Mutex<Inner>,
     /// The file whose lock orders writers of all processes.
@@ -94,7 +94,8 @@ impl User {
         }
         let opened = shared.opened.fetch_add(1, Ordering::Relaxed);
         let arriving = Arriving::within(&shared.arriving);
-        let user = User { name, dir, shared, inner: Mutex::new(inner), lock, sync, arriving, opened };
+        let user =
+            User { name, dir: dir.into(), shared, inner: Mutex::new(inner), lock, sync, arriving, opened };
         user.found(notes)?;
         Ok(user)
     }
@@ -340,7 +341,7 @@ impl User {
         if was_suspect != suspect {
             self.leave(Notes { suspect, ..Notes::read(&self.lock) });
         }
-        result.map_err(Error::io("cannot sync the log of", &self.dir))
+        result.map_err(Error::io("cannot sync the log of", &*self.dir))
     }
 
     /// Sees to it that a change of flags gets durable as `store.flagsync` asks.

@@ -11,7 +11,7 @@ from .load import LoadFailed, against, call
 from .servers import Failed, Heliograph, Missing, find
 
 USERS = 100
-OWN_USERS = 2000  # each is made first, which takes some 20 ms
+OWN_USERS = 2000  # checking the password of each for the first time takes some 20 ms
 SESSIONS_PER_WORKER = 13_000  # below the 20,000 descriptors that systems commonly give a process at most
 
 

@@ -77,7 +77,7 @@ pub static OPTIONS: &[Definition] = &[
         "4000",
         "connections",
         Enough,
-        "Connections per worker process. When all workers are full, a new client is refused.",
+        "Connections per worker process, each of which may need three open files. When all workers are full, a new client is refused.",
     ),
     row(
         "service.imap.maxthreads",

@@ -151,7 +151,8 @@ impl ImapSession {
         let selected = self.view.as_deref_mut().map(|view| &mut view.selected);
         let appended = user.append(mailbox, messages, selected).map_err(Failure::of_target)?;
         self.note_look();
-        let mut code = b"APPENDUID ".to_vec();
+        let mut code = Vec::with_capacity(40);
+        code.extend_from_slice(b"APPENDUID ");
         write::number(&mut code, u64::from(appended.uid_validity));
         code.push(b' ');
         write_uids(&mut code, &appended.uids);
