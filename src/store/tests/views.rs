@@ -133,6 +133,50 @@ fn what_vanished_is_remembered_across_a_restart() {
     }
 }
 
+/// What a client knows who applies what it is told: the UIDs by their sequence numbers.
+fn told(known: &mut Vec<u32>, view: &mut Selected, expunges: Expunges) {
+    let changes = view.sync(expunges).unwrap();
+    let gone = changes.expunged_seqs.iter().map(|seq| known.remove(seq.get() as usize - 1));
+    assert_eq!(gone.collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>(), numbers(&changes.expunged));
+    if let Some(exists) = changes.exists {
+        let fresh = (known.len() as u32 + 1..=exists).filter_map(SeqNo::new);
+        known.extend(fresh.filter_map(|seq| view.uids().uid_at(seq)).map(Uid::get));
+    }
+    assert_eq!(*known, view.uids().iter().map(Uid::get).collect::<Vec<_>>());
+}
+
+fn numbers(uids: &UidSet) -> Vec<u32> {
+    uids.iter().map(Uid::get).collect()
+}
+
+/// So many gaps that their UIDs stand in several blocks, and sessions that hear of changes at different times.
+#[test]
+fn mailboxes_full_of_gaps_are_told_like_any_others() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 3000);
+    let (mut mine, mut theirs) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    let [mut known, mut known_there] = [(); 2].map(|()| (1..=3000).collect::<Vec<u32>>());
+    delete(&mut theirs, &(1..=3000).step_by(2).map(uid).collect());
+    told(&mut known_there, &mut theirs, Expunges::Report);
+    assert_eq!(theirs.exists(), 1500);
+    for round in 0..30u32 {
+        let here = 2 * (round * 37 % 1500 + 1);
+        delete(&mut mine, &UidSet::from_ranges([(uid(here), uid(here))]));
+        append(&one, "INBOX", 1);
+        let often = if round % 3 == 0 { Expunges::Report } else { Expunges::Defer };
+        told(&mut known, &mut mine, often);
+        let there: UidSet = (round * 40..round * 40 + 20).step_by(4).map(|n| uid(n + 2)).collect();
+        delete(&mut theirs, &there);
+        told(&mut known_there, &mut theirs, Expunges::Report);
+        append(&two, "INBOX", 2);
+    }
+    told(&mut known, &mut mine, Expunges::Report);
+    told(&mut known_there, &mut theirs, Expunges::Report);
+    assert_eq!(known, known_there);
+    assert_eq!(known, select(&place.ada(), "INBOX").uids().iter().map(Uid::get).collect::<Vec<_>>());
+}
+
 #[test]
 fn what_changed_since_any_moment_is_what_the_mod_sequences_say() {
     let place = Place::new();
