@@ -38,31 +38,27 @@ fn noop(bencher: Bencher<'_, '_>, size: usize) {
     bencher.bench_local(|| black_box(client.run(b"a NOOP\r\n")));
 }
 
+/// Commands that set a flag of one message and take it back, in turn.
+fn toggle(flag: &str) -> impl FnMut() -> &'static str {
+    let mut lines = ['+', '-'].map(|sign| format!("a STORE 50 {sign}FLAGS ({flag})\r\n").leak() as &str);
+    move || {
+        lines.reverse();
+        lines[1]
+    }
+}
+
 #[divan::bench(args = SIZES)]
 fn store_one_flag(bencher: Bencher<'_, '_>, size: usize) {
-    let mut client = Client::selected(size);
-    let mut flip = false;
-    bencher.bench_local(|| {
-        flip = !flip;
-        let line: &[u8] =
-            if flip { b"a STORE 50 +FLAGS (\\Seen)\r\n" } else { b"a STORE 50 -FLAGS (\\Seen)\r\n" };
-        black_box(client.run(line))
-    });
+    let (mut client, mut next) = (Client::selected(size), toggle("\\Seen"));
+    bencher.bench_local(|| black_box(client.run(next().as_bytes())));
 }
 
 #[divan::bench(args = SIZES)]
 fn noop_after_a_flag_change_elsewhere(bencher: Bencher<'_, '_>, size: usize) {
     let (mut one, mut other) = (Client::selected(size), Client::selected(size));
-    let mut flip = false;
+    let mut next = toggle("\\Flagged");
     bencher
-        .with_inputs(|| {
-            flip = !flip;
-            other.run(if flip {
-                b"a STORE 50 +FLAGS (\\Flagged)\r\n"
-            } else {
-                b"a STORE 50 -FLAGS (\\Flagged)\r\n"
-            })
-        })
+        .with_inputs(|| other.run(next().as_bytes()))
         .bench_local_values(|_| black_box(one.run(b"a NOOP\r\n")));
 }
 
@@ -106,17 +102,11 @@ fn delete_one_among_deleted(bencher: Bencher<'_, '_>, size: usize) {
     let user = user(size);
     let mut inbox = user.select("INBOX", Access::ReadWrite, false).expect("an INBOX");
     let deleted = FlagList { system: Flags::DELETED, ..FlagList::default() };
-    let even: UidSet = (1..=size as u32).filter(|uid| uid % 2 == 0).filter_map(Uid::new).collect();
-    inbox.store(&even, FlagChange::Add, &deleted, None).expect("a STORE");
-    let mut client = Client::selected(size);
-    let mut flip = false;
-    bencher.bench_local(|| {
-        flip = !flip;
-        let line: &[u8] =
-            if flip { b"a STORE 51 +FLAGS (\\Deleted)\r\n" } else { b"a STORE 51 -FLAGS (\\Deleted)\r\n" };
-        black_box(client.run(line))
-    });
-    inbox.store(&even, FlagChange::Remove, &deleted, None).expect("a STORE");
+    let odd: UidSet = (1..=size as u32).step_by(2).filter_map(Uid::new).collect();
+    inbox.store(&odd, FlagChange::Add, &deleted, None).expect("a STORE");
+    let (mut client, mut next) = (Client::selected(size), toggle("\\Deleted"));
+    bencher.bench_local(|| black_box(client.run(next().as_bytes())));
+    inbox.store(&odd, FlagChange::Remove, &deleted, None).expect("a STORE");
 }
 
 /// The one that tells of every message: per message is what counts.

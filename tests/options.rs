@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -16,6 +17,22 @@ use common::wire::Received;
 
 /// How long to wait for something that happens by itself.
 const SOON: Duration = Duration::from_secs(15);
+
+/// A default worker once had room for a file per session, and refused users when a third of it was full.
+#[test]
+fn a_worker_may_open_the_files_of_as_many_users_as_it_has_sessions() {
+    const SESSIONS: u64 = 700;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).expect("what most systems begin with");
+    let server = Server::start(Options::default().set("service.imap.maxsessions", &SESSIONS.to_string()));
+    let needed = hard.min(3 * SESSIONS);
+    for process in server.children() {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).expect("the limits of a child");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+        let soft: u64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
+        assert!(soft >= needed, "{soft} of {needed}");
+    }
+}
 
 #[test]
 fn the_banner_greets_after_a_refresh() {

@@ -112,12 +112,12 @@ impl Selected {
     pub fn expunge(&mut self, only: Option<&UidSet>) -> Result<Removed> {
         self.check_writable()?;
         let id = self.id;
-        let view = self.uids.clone();
         if self.user.fresh()?.state.mailboxes.get(&id).is_some_and(|mailbox| mailbox.deleted().is_empty()) {
             return Ok(Removed { count: 0, known: self.known_modseq() });
         }
         let when = self.user.now();
-        let written = self.user.transact(|state, txn| record_expunge(state, id, (&view, only), when, txn))?;
+        let written =
+            self.user.transact(|state, txn| record_expunge(state, id, &self.uids, only, when, txn))?;
         let (gone, modseq) = &written.value;
         if !gone.is_empty() {
             self.user.changed(id, *modseq);
@@ -221,7 +221,8 @@ impl<'a> Named<'a> {
 fn record_expunge(
     state: &State,
     id: MailboxId,
-    (view, only): (&UidIndex, Option<&UidSet>),
+    view: &UidIndex,
+    only: Option<&UidSet>,
     when: i64,
     txn: &mut Transaction,
 ) -> Result<(UidSet, ModSeq)> {

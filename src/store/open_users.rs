@@ -16,7 +16,7 @@ const LOOK_AFTER: usize = MAX_IDLE_USERS / 4;
 #[derive(Default)]
 pub(super) struct OpenUsers {
     users: HashMap<UserName, Kept>,
-    /// Counts what is asked for.
+    /// Counts up with each use, so that no two are at the same time.
     now: u64,
     /// As many users make the next look due.
     look_at: usize,
@@ -30,8 +30,8 @@ struct Kept {
 
 impl OpenUsers {
     pub fn find(&mut self, name: &UserName) -> Option<Arc<User>> {
-        self.now += 1;
         let kept = self.users.get_mut(name)?;
+        self.now += 1;
         kept.used = self.now;
         Some(kept.user.clone())
     }
@@ -40,6 +40,7 @@ impl OpenUsers {
     /// when nobody waits.
     pub fn add(&mut self, user: Arc<User>) -> (Arc<User>, Vec<Arc<User>>) {
         let gone = if self.users.len() >= self.look_at { self.shrink() } else { Vec::new() };
+        self.now += 1;
         let (name, used) = (user.name().clone(), self.now);
         (self.users.entry(name).or_insert(Kept { user, used }).user.clone(), gone)
     }
@@ -51,6 +52,7 @@ impl OpenUsers {
             if kept.user.is_idle() {
                 idle.push(kept.used);
             } else {
+                self.now += 1;
                 kept.used = self.now;
             }
         }

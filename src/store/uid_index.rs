@@ -250,23 +250,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn uid(n: u32) -> Uid {
-        Uid::new(n).unwrap()
-    }
-
-    fn set(uids: &BTreeSet<u32>) -> UidSet {
-        uids.iter().map(|n| uid(*n)).collect()
-    }
+    use crate::store::uid_set::tests::{members, set, uid};
 
     fn index(uids: &BTreeSet<u32>) -> UidIndex {
         let mut index = UidIndex::default();
         uids.iter().for_each(|n| index.push(uid(*n)));
         index
-    }
-
-    fn members(uids: &UidSet) -> Vec<u32> {
-        uids.iter().map(Uid::get).collect()
     }
 
     /// UIDs with gaps, in many blocks.

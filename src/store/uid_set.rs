@@ -163,15 +163,6 @@ impl UidSet {
         }
     }
 
-    /// The members of rank `first` to `last`; ranks beyond the end are left out.
-    pub fn between_seqs(&self, first: SeqNo, last: SeqNo) -> UidSet {
-        let end = SeqNo::new(last.get().min(self.len()));
-        match (self.uid_at(first), end.and_then(|seq| self.uid_at(seq))) {
-            (Some(from), Some(to)) => self.between(from, to),
-            _ => UidSet::new(),
-        }
-    }
-
     /// What is in both sets.
     pub fn intersection(&self, other: &UidSet) -> UidSet {
         let (small, large) = if self.runs.len() <= other.runs.len() { (self, other) } else { (other, self) };
@@ -212,22 +203,22 @@ impl FromIterator<Uid> for UidSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    fn uid(n: u32) -> Uid {
+    pub fn uid(n: u32) -> Uid {
         Uid::new(n).unwrap()
     }
 
-    fn set(uids: &BTreeSet<u32>) -> UidSet {
+    pub fn set(uids: &BTreeSet<u32>) -> UidSet {
         uids.iter().map(|n| uid(*n)).collect()
     }
 
-    fn members(set: &UidSet) -> Vec<u32> {
+    pub fn members(set: &UidSet) -> Vec<u32> {
         set.iter().map(Uid::get).collect()
     }
 
@@ -257,10 +248,8 @@ mod tests {
                 prop_assert_eq!(x.seq_of(uid(*member)), Some(seq));
                 prop_assert_eq!(x.uid_at(seq), Some(uid(*member)));
             }
-            prop_assert_eq!(
-                members(&x.between_seqs(SeqNo::new(from).unwrap(), SeqNo::new(to).unwrap())),
-                a.iter().copied().skip(from as usize - 1).take((to + 1).saturating_sub(from) as usize).collect::<Vec<_>>()
-            );
+            let (low, high) = (from.min(to), from.max(to));
+            prop_assert_eq!(members(&x.between(uid(low), uid(high))), a.range(low..=high).copied().collect::<Vec<_>>());
             prop_assert_eq!(x.count_before(uid(from)) as usize, a.range(..from).count());
             let pieces: Vec<UidSet> = x.chunks(3).collect();
             prop_assert!(pieces.iter().all(|piece| piece.run_count() <= 3));

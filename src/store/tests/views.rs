@@ -1,6 +1,7 @@
 //! What sessions see, and when.
 
 use super::*;
+use crate::store::uid_set::tests::members;
 
 fn seqs(changes: &Changes) -> Vec<u32> {
     changes.expunged_seqs.iter().map(|seq| seq.get()).collect()
@@ -137,16 +138,12 @@ fn what_vanished_is_remembered_across_a_restart() {
 fn told(known: &mut Vec<u32>, view: &mut Selected, expunges: Expunges) {
     let changes = view.sync(expunges).unwrap();
     let gone = changes.expunged_seqs.iter().map(|seq| known.remove(seq.get() as usize - 1));
-    assert_eq!(gone.collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>(), numbers(&changes.expunged));
+    assert_eq!(gone.collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>(), members(&changes.expunged));
     if let Some(exists) = changes.exists {
         let fresh = (known.len() as u32 + 1..=exists).filter_map(SeqNo::new);
         known.extend(fresh.filter_map(|seq| view.uids().uid_at(seq)).map(Uid::get));
     }
     assert_eq!(*known, view.uids().iter().map(Uid::get).collect::<Vec<_>>());
-}
-
-fn numbers(uids: &UidSet) -> Vec<u32> {
-    uids.iter().map(Uid::get).collect()
 }
 
 /// So many gaps that their UIDs stand in several blocks, and sessions that hear of changes at different times.
