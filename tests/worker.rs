@@ -180,7 +180,7 @@ fn pipelining_without_reading_is_stopped() {
 fn blocked_threads_do_not_hold_the_poller() {
     let server = Server::start(Options { threads: 4, ..DEFAULT });
     let mut blocked = server.clients(3);
-    blocked.iter().for_each(|client| client.send("block 1000\n"));
+    blocked.iter().for_each(|client| client.send("block 4000\n"));
     let mut other = server.client();
     for _ in 0..20 {
         assert_eq!(other.ask("quick"), "quick");
