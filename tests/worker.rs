@@ -180,13 +180,28 @@ fn pipelining_without_reading_is_stopped() {
 fn blocked_threads_do_not_hold_the_poller() {
     let server = Server::start(Options { threads: 4, ..DEFAULT });
     let mut blocked = server.clients(3);
-    blocked.iter().for_each(|client| client.send("block 4000\n"));
+    blocked.iter().for_each(|client| client.send("block 1000\n"));
     let mut other = server.client();
     for _ in 0..20 {
         assert_eq!(other.ask("quick"), "quick");
     }
     assert!(blocked.iter_mut().all(Client::is_silent), "the quick ones were first");
     blocked.iter_mut().for_each(|client| assert_eq!(client.line(), "blocked"));
+}
+
+/// The acceptor once ran what came in during the greeting, and then kept those behind in the kernel's queue.
+#[test]
+fn early_commands_do_not_hold_the_acceptor() {
+    let server = Server::start(Options { threads: 101, ..DEFAULT });
+    let begin = |_| {
+        let client = server.client();
+        client.send("block 3000\n");
+        client
+    };
+    let mut early: Vec<Client> = (0..100).map(begin).collect();
+    assert_eq!(server.client().ask("quick"), "quick");
+    assert!(early.iter_mut().all(Client::is_silent), "the quick one was first");
+    early.iter_mut().for_each(|client| assert_eq!(client.line(), "blocked"));
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Parts {
 pub enum Turn {
     /// It waits for something, or is over.
     Done,
+    /// It would wait, but something has come meanwhile: the caller still holds it.
+    Interrupted,
     /// It has more to do and counts as queued: the caller must queue it.
     Again,
 }
@@ -126,7 +128,8 @@ impl Pool {
     // --- sessions begin -------------------------------------------------------------------------------------
 
     /// Takes a connection in that the scoreboard has admitted. Its first turn is here: the greeting wakes no other
-    /// thread.
+    /// thread. What the client has sent by then is for the pool's threads: they pass on what they have when a command
+    /// blocks, an acceptor would leave the clients behind this one waiting.
     pub fn admit(
         &self,
         (stream, remote): (TcpStream, SocketAddr),
@@ -144,8 +147,16 @@ impl Pool {
             return self.release(index, slot);
         }
         let news = if self.is_stopping() { Flags::SHUTDOWN } else { Flags::RESUME };
-        if slot.state.notify_any(news) && self.run(index, Instant::now(), scratch) == Turn::Again {
-            self.inbox.push_ready(index);
+        if !slot.state.notify_any(news) {
+            return;
+        }
+        match self.run_once(index, slot, Instant::now(), scratch) {
+            Turn::Done => {}
+            Turn::Again => self.inbox.push_ready(index),
+            Turn::Interrupted => {
+                slot.state.requeue(Flags::NONE);
+                self.inbox.push_ready(index);
+            }
         }
     }
 
@@ -180,26 +191,28 @@ impl Pool {
     /// Runs a queued session until it waits, ends, or lets others go first.
     pub fn run(&self, index: u32, mut now: Instant, scratch: &mut Scratch) -> Turn {
         let Some(slot) = self.slot(index) else { return Turn::Done };
-        let mut flags = slot.state.begin();
         loop {
-            match self.turn(index, slot, flags, now, scratch) {
-                Outcome::Park => {}
-                Outcome::Ask(request) => self.ask(token(index, slot), &request, now),
-                Outcome::Yield => {
-                    slot.state.requeue(Flags::RESUME);
-                    return Turn::Again;
-                }
-                Outcome::Closed(reason) => {
-                    self.close(index, slot, reason, now);
-                    return Turn::Done;
-                }
+            match self.run_once(index, slot, now, scratch) {
+                Turn::Interrupted => now = Instant::now(),
+                turn => return turn,
             }
-            if slot.state.end() {
+        }
+    }
+
+    fn run_once(&self, index: u32, slot: &Slot, now: Instant, scratch: &mut Scratch) -> Turn {
+        match self.turn(index, slot, slot.state.begin(), now, scratch) {
+            Outcome::Park => {}
+            Outcome::Ask(request) => self.ask(token(index, slot), &request, now),
+            Outcome::Yield => {
+                slot.state.requeue(Flags::RESUME);
+                return Turn::Again;
+            }
+            Outcome::Closed(reason) => {
+                self.close(index, slot, reason, now);
                 return Turn::Done;
             }
-            flags = slot.state.take_flags();
-            now = Instant::now();
         }
+        if slot.state.end() { Turn::Done } else { Turn::Interrupted }
     }
 
     fn turn(&self, index: u32, slot: &Slot, flags: Flags, now: Instant, scratch: &mut Scratch) -> Outcome {

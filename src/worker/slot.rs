@@ -94,13 +94,8 @@ impl SlotState {
         self.notify(self.generation(), news)
     }
 
-    /// A thread takes a queued session, and its flags.
+    /// A thread takes a queued session, or goes on with one that it holds; the flags that have come.
     pub fn begin(&self) -> Flags {
-        self.take_flags()
-    }
-
-    /// Takes the flags that came while the session runs.
-    pub fn take_flags(&self) -> Flags {
         let old = self.update(|old| Some(word(generation(old), Flags::NONE, RUNNING)));
         old.map_or(Flags::NONE, flags)
     }
@@ -180,7 +175,7 @@ mod tests {
                     if slot.end() {
                         self.running = false;
                     } else {
-                        self.seen = self.seen.with(slot.take_flags());
+                        self.seen = self.seen.with(slot.begin());
                     }
                 }
                 Act::Take | Act::Park => {}
