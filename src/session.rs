@@ -10,7 +10,8 @@
 //! * After [`Step::Read`] the session has consumed every byte it can use; what it left in the input is an
 //!   incomplete command and is handed in again, with more behind it.
 //! * A session never makes more than [`OUTPUT_HIGH_WATER`] bytes of output, plus one bounded piece, in one call:
-//!   it answers [`Step::Flush`] and is called again when the client has taken them.
+//!   it answers [`Step::Flush`] and is called again when the client has taken them. What stands in a file as it is to be
+//!   sent need not be output: [`Step::Send`].
 //! * A session that works longer than [`SLICE`] answers [`Step::Yield`], so that others get their turn.
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth;
 use crate::config::Settings;
+use crate::sys::FileRange;
 
 /// Output above which a session suspends its command, in bytes.
 pub const OUTPUT_HIGH_WATER: usize = 64 * 1024;
@@ -113,6 +115,8 @@ pub enum Step {
     Read,
     /// Send the output, then call `step` again; no input is read meanwhile.
     Flush,
+    /// As `Flush`, with these bytes behind the output. Answered over [`Security::Plain`] only.
+    Send(Box<FileRange>),
     /// Call `step` again after other sessions had their turn.
     Yield,
     /// Ask the auth process; park, without reading input, until [`Event::Auth`] brings the answer.

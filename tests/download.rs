@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use rustls::version::TLS13;
 
@@ -154,6 +155,22 @@ fn who_hangs_up_in_the_middle_leaves_nothing_behind() {
     wait_until("all are logged", || server.log().matches("connection lost").count() == 20);
     client.ok("SELECT INBOX");
     assert_eq!(client.ok("FETCH 2 BODY.PEEK[]").untagged, [b"* 2 FETCH (BODY[] {5}\r\nsmall)"]);
+}
+
+/// The rest of the message does not come any more, and nothing else in its place.
+#[test]
+fn a_stop_does_not_wait_for_who_reads_slowly() {
+    let mut server = Server::start(Options::default());
+    let mut client = server.login("ada");
+    append(&mut client, &message(30_000_000));
+    append(&mut client, b"small");
+    let mut stream = stalled(&server, 30_000_000);
+    wait_until("the message is open", || open_messages(&server) == 1);
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait(Duration::from_secs(5)).is_some(), "it ends");
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).expect("the rest");
+    assert!(message(30_000_000).starts_with(&received), "only the message has come");
 }
 
 /// Files of large messages that the server's processes have open.

@@ -48,14 +48,14 @@ class Message:
 
     def __init__(self, fields):
         self.uid, self.flags, self.keyword_count, self.size = fields.take("IHHI")
-        self.zone, self.in_file, zero = fields.take("hBB")
-        assert zero == 0 and self.in_file in (0, 1)
+        self.zone, self.in_file, self.has_no_nul = fields.take("hBB")
+        assert self.has_no_nul in (0, 1) and self.in_file in (0, 1)
         self.date, self.saved, self.day, self.meta_length = fields.take("qqiI")
         self.email, self.thread, self.body_place, self.meta_place = fields.take("QQQQ")
         self.keywords, self.modseq = set(), None
 
     def key(self):
-        fixed = (self.uid, self.modseq, self.flags, self.size, self.zone, self.in_file, self.date, self.saved, self.day)
+        fixed = (self.uid, self.modseq, self.flags, self.size, self.zone, self.in_file, self.has_no_nul, self.date, self.saved, self.day)
         places = (self.meta_length, self.email, self.thread, self.body_place, self.meta_place)
         return fixed, places, sorted(self.keywords)
 
@@ -334,6 +334,7 @@ class User:
             kind, body = self.payloads[message.body_place]
             assert KINDS[kind] == "blob"
         assert len(body) == message.size
+        assert not (message.has_no_nul and b"\0" in body)
         return body
 
     def meta(self, message):

@@ -135,6 +135,11 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// Whether a body with this encoding is the content itself.
+    pub fn is_none(self) -> bool {
+        matches!(self, Encoding::SevenBit | Encoding::EightBit | Encoding::Binary)
+    }
+
     /// Reads a Content-Transfer-Encoding value.
     pub(crate) fn parse(value: &[u8]) -> Self {
         let name = encoding_name(value);

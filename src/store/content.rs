@@ -15,6 +15,7 @@ use super::limits::MAX_KEPT_OPEN;
 use super::log::{Reader, blob_path};
 use super::user::User;
 use super::{BlobRef, Message};
+use crate::sys::FileRange;
 
 /// A message's bytes in an open file.
 pub struct Content {
@@ -27,7 +28,7 @@ pub struct Content {
 
 enum Place {
     Log(Reader),
-    File { file: File, path: PathBuf },
+    File { file: Arc<File>, path: PathBuf },
 }
 
 /// Counts the contents that a process keeps open.
@@ -41,7 +42,7 @@ impl Content {
             BlobRef::File(number) => {
                 let path = blob_path(&user.dir, number);
                 let file = open_for_reading(&path).map_err(Error::io("cannot open", &path))?;
-                Place::File { file, path }
+                Place::File { file: Arc::new(file), path }
             }
         };
         Ok(Content { place, size: message.size.into(), kept: None })
@@ -61,17 +62,30 @@ impl Content {
             }
         }
     }
+
+    /// The same bytes, to be sent from the file; `None` when too many are kept open already.
+    pub(super) fn range(&self, range: Range<u64>, kept: &KeptOpen) -> Option<FileRange> {
+        let hold = self.kept.clone().or_else(|| kept.take())?;
+        let (file, start) = match &self.place {
+            Place::Log(reader) => reader.place(),
+            Place::File { file, .. } => (file, 0),
+        };
+        let (from, to) = (range.start.min(self.size), range.end.min(self.size));
+        Some(FileRange::new(file.clone(), start + from..start + to, hold))
+    }
 }
 
 impl KeptOpen {
+    /// Counts one more; `None` when there are too many.
+    fn take(&self) -> Option<Arc<()>> {
+        // Threads that come at once may all find the last place free, which is a few descriptors more.
+        (Arc::strong_count(&self.0) <= MAX_KEPT_OPEN).then(|| self.0.clone())
+    }
+
     /// The content, to be held while its session waits; `None` when too many are held already.
     pub fn keep(&self, mut content: Content) -> Option<Content> {
         if content.kept.is_none() {
-            // Threads that come at once may all find the last place free, which is a few descriptors more.
-            if Arc::strong_count(&self.0) > MAX_KEPT_OPEN {
-                return None;
-            }
-            content.kept = Some(self.0.clone());
+            content.kept = Some(self.take()?);
         }
         Some(content)
     }
@@ -85,7 +99,7 @@ mod tests {
     fn only_so_many_are_kept_open() {
         let kept = KeptOpen::default();
         let content = || {
-            let place = Place::File { file: tempfile::tempfile().unwrap(), path: PathBuf::new() };
+            let place = Place::File { file: Arc::new(tempfile::tempfile().unwrap()), path: PathBuf::new() };
             Content { place, size: 0, kept: None }
         };
         let mut held: Vec<_> = (0..MAX_KEPT_OPEN).map(|_| kept.keep(content()).unwrap()).collect();

@@ -298,6 +298,11 @@ impl Reader {
         if Arc::ptr_eq(&self.file, &other.file) { other.at.checked_sub(self.at) } else { None }
     }
 
+    /// The file, and where the payload begins in it.
+    pub fn place(&self) -> (&Arc<File>, u64) {
+        (&self.file, self.at)
+    }
+
     /// The record's header.
     pub fn header(&self) -> Result<[u8; HEADER]> {
         let mut header = [0; HEADER];

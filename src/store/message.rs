@@ -70,6 +70,8 @@ pub struct Message {
     pub email: u64,
     /// THREADID (RFC 8474).
     pub thread: u64,
+    /// Whether it is known to have no NUL, so that it can be sent in a literal as it is (RFC 9051 §4.3).
+    pub has_no_nul: bool,
     pub(crate) blob: BlobRef,
     pub(crate) meta: LogPos,
     pub(crate) meta_len: u32,
@@ -91,6 +93,7 @@ impl Message {
             sent_day: entry.sent_day,
             email: entry.email,
             thread: entry.thread,
+            has_no_nul: entry.has_no_nul,
             blob: entry.blob,
             meta: entry.meta,
             meta_len: entry.meta_len,
@@ -109,6 +112,7 @@ impl Message {
             sent_day: self.sent_day,
             email: self.email,
             thread: self.thread,
+            has_no_nul: self.has_no_nul,
             blob: self.blob,
             meta: self.meta,
             meta_len: self.meta_len,

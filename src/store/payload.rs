@@ -19,6 +19,7 @@ pub(super) struct Entry<'a> {
     pub sent_day: Option<i32>,
     pub email: u64,
     pub thread: u64,
+    pub has_no_nul: bool,
     pub blob: BlobRef,
     pub meta: LogPos,
     pub meta_len: u32,
@@ -26,6 +27,8 @@ pub(super) struct Entry<'a> {
 }
 
 const NO_SENT_DAY: i32 = i32::MIN;
+/// What is known of a message's bytes.
+const HAS_NO_NUL: u8 = 1;
 
 impl<'a> Entry<'a> {
     /// Bytes before the keywords.
@@ -50,7 +53,7 @@ impl<'a> Entry<'a> {
         out.put_u32(self.size);
         out.put_i16(self.internal_date.offset_minutes);
         out.put_u8(kind);
-        out.put_u8(0);
+        out.put_u8(if self.has_no_nul { HAS_NO_NUL } else { 0 });
         out.put_i64(self.internal_date.timestamp);
         out.put_i64(self.save_date);
         out.put_i32(self.sent_day.unwrap_or(NO_SENT_DAY));
@@ -76,7 +79,7 @@ impl<'a> Entry<'a> {
         let size = fields.u32()?;
         let offset_minutes = fields.i16()?;
         let kind = fields.u8()?;
-        fields.u8()?;
+        let known = fields.u8()?;
         let timestamp = fields.i64()?;
         let save_date = fields.i64()?;
         let sent_day = fields.i32()?;
@@ -94,6 +97,7 @@ impl<'a> Entry<'a> {
             sent_day: (sent_day != NO_SENT_DAY).then_some(sent_day),
             email,
             thread,
+            has_no_nul: known & HAS_NO_NUL != 0,
             blob,
             meta: LogPos::from_u64(fields.u64()?),
             meta_len,

@@ -148,12 +148,12 @@ impl Returning {
     }
 
     fn entry(&self, uid: Uid, state: &State, txn: &mut Transaction) -> Entry<'_> {
-        let (blob, meta, meta_len) = match self.find_twin(state) {
-            Some(twin) => (twin.blob, twin.meta, twin.meta_len),
+        let (has_no_nul, blob, meta, meta_len) = match self.find_twin(state) {
+            Some(twin) => (twin.has_no_nul, twin.blob, twin.meta, twin.meta_len),
             None => {
                 let blob = self.body.record(txn);
                 let meta = txn.record(Kind::Meta, |out| out.put(&self.body.meta));
-                (blob, meta, self.body.meta.len() as u32)
+                (self.body.has_no_nul, blob, meta, self.body.meta.len() as u32)
             }
         };
         Entry {
@@ -165,6 +165,7 @@ impl Returning {
             sent_day: self.body.sent_day,
             email: self.email,
             thread: self.thread,
+            has_no_nul,
             blob,
             meta,
             meta_len,

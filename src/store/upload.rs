@@ -28,6 +28,7 @@ pub struct Upload {
     len: u64,
     /// How much will come, when that is known; 0 otherwise.
     expected: u64,
+    has_nul: bool,
     body: Body,
 }
 
@@ -100,7 +101,7 @@ pub struct NewMessage {
 impl Upload {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: Arc<Path>, limit: u64, arriving: Arc<Arriving>) -> Self {
         let body = Body::Memory(Vec::new(), Claim { arriving, bytes: 0 });
-        Upload { disk, dir, limit, len: 0, expected: 0, body }
+        Upload { disk, dir, limit, len: 0, expected: 0, has_nul: false, body }
     }
 
     /// Says how many bytes will come, so that they find their place at once.
@@ -118,6 +119,11 @@ impl Upload {
         self.len == 0
     }
 
+    /// Whether there is a NUL among the bytes so far.
+    pub fn has_nul(&self) -> bool {
+        self.has_nul
+    }
+
     /// Takes the next bytes of the message.
     ///
     /// # Errors
@@ -128,6 +134,7 @@ impl Upload {
         if self.len > self.limit {
             return Err(Refusal::TooBig.into());
         }
+        self.has_nul = self.has_nul || memchr::memchr(0, bytes).is_some();
         match &mut self.body {
             Body::Memory(held, claim) => {
                 let whole = held.len() + bytes.len();
@@ -150,8 +157,11 @@ impl Upload {
 
     /// Computes what is kept about the message, and makes a large one durable.
     pub(super) fn prepare(self) -> Result<Prepared> {
+        let (size, has_no_nul) = (self.len, !self.has_nul);
         match self.body {
-            Body::Memory(bytes, _) => Ok(Prepared::new(analyze(&bytes), self.len, Stored::Inline(bytes))),
+            Body::Memory(bytes, _) => {
+                Ok(Prepared::new(analyze(&bytes), size, has_no_nul, Stored::Inline(bytes)))
+            }
             Body::File(file, mut scratch) => {
                 let mapped = sys::map(&file).map_err(Error::io("cannot map", &scratch.path))?;
                 let analysis = analyze(&mapped);
@@ -159,7 +169,7 @@ impl Upload {
                 sys::about_to_block();
                 self.disk.sync_all(&file).map_err(Error::io("cannot sync", &scratch.path))?;
                 scratch.rename(blob_path(&self.dir, number))?;
-                Ok(Prepared::new(analysis, self.len, Stored::File(number, scratch)))
+                Ok(Prepared::new(analysis, size, has_no_nul, Stored::File(number, scratch)))
             }
         }
     }
@@ -212,6 +222,7 @@ pub(super) enum Stored {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub size: u32,
+    pub has_no_nul: bool,
     pub stored: Stored,
     pub meta: Vec<u8>,
     pub thread: u64,
@@ -219,10 +230,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    fn new(analysis: Analysis, size: u64, stored: Stored) -> Self {
+    fn new(analysis: Analysis, size: u64, has_no_nul: bool, stored: Stored) -> Self {
         Prepared {
             // The limit of an upload is below 4 GiB.
             size: size as u32,
+            has_no_nul,
             stored,
             meta: Meta::encode(&analysis),
             thread: analysis.thread,

@@ -4,6 +4,7 @@
 //! flags; new ones are not there.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
@@ -23,6 +24,7 @@ use super::uid_set::UidSet;
 use super::user::{Inner, User};
 use super::window::Window;
 use super::wire::PutFields;
+use crate::sys::FileRange;
 
 /// SELECT or EXAMINE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -428,6 +430,11 @@ impl Selected {
     /// When they cannot be read; one of them still may be.
     pub fn window(&self, messages: &[Message]) -> Result<Option<Window>> {
         Window::read(&self.user, messages)
+    }
+
+    /// Bytes of a message, to be sent from its file; `None` when too many are kept open already.
+    pub fn file_range(&self, content: &Content, range: Range<u64>) -> Option<FileRange> {
+        content.range(range, &self.user.shared.kept_open)
     }
 
     /// What to hold while the session waits; `None` when it has to be opened anew then.

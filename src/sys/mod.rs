@@ -3,6 +3,7 @@
 mod account;
 mod blocking;
 mod child;
+mod file_range;
 mod fork;
 mod heap;
 mod interrupt;
@@ -21,6 +22,7 @@ mod socket;
 pub use account::{Account, is_lowered, is_root, raised, signal};
 pub use blocking::{about_to_block, on_blocking};
 pub use child::{confine_child, exit_now, raise_descriptor_limit};
+pub use file_range::FileRange;
 pub use fork::{Fork, ForkError, fork, thread_count};
 pub use heap::give_back_memory;
 pub use interrupt::join_interrupting;

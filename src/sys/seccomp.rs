@@ -143,6 +143,7 @@ const CONNECTIONS: &[c_long] = &[
 
 /// For [`Calls::files`].
 const FILES: &[c_long] = &[
+    super::file_range::CACHESTAT,
     libc::SYS_copy_file_range,
     libc::SYS_fallocate,
     libc::SYS_fchmod,

@@ -14,8 +14,10 @@ use crate::auth;
 use crate::session::{
     Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Step, Summary,
 };
+use crate::sys::FileRange;
 use crate::tls;
 
+use super::backlog::{Backlog, Progress, is_of_the_file};
 use super::gate::Admission;
 use super::limits::STALL_TIMEOUT;
 use super::scratch::Scratch;
@@ -86,11 +88,8 @@ pub struct Connection {
     /// For [`Step::StartTls`].
     starttls: Option<Arc<tls::Context>>,
     leftover: Vec<u8>,
-    /// Output that the socket did not take; no input is read while there is any.
-    unsent: Vec<u8>,
-    sent: usize,
-    /// Since when the socket has taken nothing.
-    stalled: Option<Instant>,
+    /// What the client has not taken; no input is read while there is any.
+    backlog: Backlog,
     /// The poller was asked to say when the socket takes output.
     is_watched_for_room: bool,
     /// The socket may have input that no event will announce again.
@@ -102,7 +101,6 @@ pub struct Connection {
     opened: Instant,
     last_activity: Instant,
     bytes_in: u64,
-    bytes_out: u64,
     /// Counts the connection as long as it lives.
     admission: Option<Admission>,
 }
@@ -139,9 +137,7 @@ impl Connection {
             has_opened: false,
             starttls,
             leftover: Vec::new(),
-            unsent: Vec::new(),
-            sent: 0,
-            stalled: None,
+            backlog: Backlog::default(),
             is_watched_for_room: false,
             is_readable: false,
             is_read_closed: false,
@@ -151,7 +147,6 @@ impl Connection {
             opened: now,
             last_activity: now,
             bytes_in: 0,
-            bytes_out: 0,
             admission: None,
         })
     }
@@ -172,14 +167,14 @@ impl Connection {
 
     /// Whether the socket has not taken all output for the first time: the poller has to watch for room from now on.
     pub fn begins_to_stall(&mut self) -> bool {
-        let begins = !self.unsent.is_empty() && !self.is_watched_for_room;
+        let begins = self.backlog.stalled().is_some() && !self.is_watched_for_room;
         self.is_watched_for_room |= begins;
         begins
     }
 
     /// When the session must be looked at even if nothing happens.
     pub fn deadline(&self, limits: TimeLimits) -> Instant {
-        match self.stalled {
+        match self.backlog.stalled() {
             Some(since) => since + STALL_TIMEOUT,
             None if self.session.is_authenticated() => self.last_activity + limits.idle,
             None => self.opened + limits.login,
@@ -199,10 +194,12 @@ impl Connection {
         if let Err(outcome) = self.note(flags, now, limits) {
             return outcome;
         }
-        match self.send_unsent(now) {
-            Ok(true) => {}
-            Ok(false) => return Outcome::Park,
-            Err(_) => return Outcome::Closed(Some("connection lost")),
+        if !self.backlog.is_empty() {
+            match self.backlog.go_on(self.transport.stream(), now) {
+                Ok(Progress::Done) => self.last_activity = now,
+                Ok(progress) => return later(progress),
+                Err(error) => return self.lost(&error),
+            }
         }
         scratch.load(&mut self.leftover);
         self.transport.load(scratch);
@@ -218,7 +215,7 @@ impl Connection {
         self.is_read_closed |= flags.contains(Flags::READ_CLOSED);
         self.has_changed |= flags.contains(Flags::CHANGED);
         if flags.contains(Flags::TIMER) && now >= self.deadline(limits) {
-            match self.stalled {
+            match self.backlog.stalled() {
                 Some(_) => return Err(Outcome::Closed(Some("client takes no output"))),
                 None if self.phase == Phase::Securing => {
                     return Err(Outcome::Closed(Some("no TLS handshake in time")));
@@ -235,6 +232,9 @@ impl Connection {
         }
         if flags.contains(Flags::SHUTDOWN) {
             self.goodbye = Some(Goodbye::Shutdown);
+        }
+        if self.goodbye.is_some() {
+            self.backlog.detach();
         }
         Ok(())
     }
@@ -273,6 +273,16 @@ impl Connection {
                     }
                     if now.elapsed() >= SLICE {
                         return Ok(Outcome::Yield);
+                    }
+                }
+                Step::Send(bytes) => {
+                    self.attach(bytes)?;
+                    if !self.send(scratch, now)? {
+                        return Ok(Outcome::Park);
+                    }
+                    let progress = self.backlog.go_on(self.transport.stream(), now)?;
+                    if progress != Progress::Done {
+                        return Ok(later(progress));
                     }
                 }
                 Step::Yield => {
@@ -395,49 +405,28 @@ impl Connection {
     fn send(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<bool> {
         if !self.session.settle(scratch.output_buffer()) {
             self.phase = Phase::Closing;
+            self.backlog.detach();
         }
         let bytes = self.transport.seal(scratch)?;
-        let (count, mut unsent) = (bytes.len(), Vec::new());
-        let sent = if count > 0 { write_all_possible(self.transport.stream(), bytes)? } else { 0 };
-        if sent < count {
-            unsent = bytes[sent..].to_vec();
-        }
+        let is_sent = self.backlog.send(self.transport.stream(), bytes, now)?;
         self.transport.sent(scratch);
-        self.bytes_out += sent as u64;
-        if unsent.is_empty() {
-            return Ok(true);
-        }
-        self.unsent = unsent;
-        self.sent = 0;
-        self.stalled = Some(now);
-        Ok(false)
+        Ok(is_sent)
     }
 
-    /// Goes on with what the socket did not take before. `true` when all is sent.
-    fn send_unsent(&mut self, now: Instant) -> io::Result<bool> {
-        if self.unsent.is_empty() {
-            return Ok(true);
+    /// Takes bytes of a file that are to follow the output.
+    fn attach(&mut self, bytes: Box<FileRange>) -> io::Result<()> {
+        if self.transport.is_secured() {
+            return Err(io::Error::other("bytes in the clear for a connection that is secured"));
         }
-        let sent = write_all_possible(self.transport.stream(), &self.unsent[self.sent..])?;
-        self.bytes_out += sent as u64;
-        self.sent += sent;
-        if self.sent < self.unsent.len() {
-            if sent > 0 {
-                self.stalled = Some(now);
-            }
-            return Ok(false);
-        }
-        self.unsent = Vec::new();
-        self.sent = 0;
-        self.stalled = None;
-        self.last_activity = now;
-        Ok(true)
+        self.phase = Phase::Resuming;
+        self.backlog.attach(bytes);
+        Ok(())
     }
 
     /// Sends the last output, then closes. What the client has sent meanwhile is read and dropped: closing a
     /// socket with unread input makes the kernel send a reset, which can overtake the goodbye.
     fn finish(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<Outcome> {
-        if !self.unsent.is_empty() || !self.send(scratch, now)? {
+        if !self.backlog.is_empty() || !self.send(scratch, now)? {
             return Ok(Outcome::Park);
         }
         self.transport.say_close(scratch);
@@ -456,13 +445,22 @@ impl Connection {
     /// The connection cannot go on. A client that speaks TLS wrongly, or none where it should, is told so.
     fn lose(&mut self, error: &io::Error, scratch: &mut Scratch) -> Outcome {
         if error.kind() != ErrorKind::InvalidData {
-            return Outcome::Closed(Some("connection lost"));
+            return self.lost(error);
         }
         log::info!(peer:% = self.peer.remote, error:% = error; "TLS failed");
         let alert = self.transport.last_words(scratch);
-        let _ = write_all_possible(self.transport.stream(), alert);
+        let _ = self.transport.stream().write(alert);
         self.hang_up();
         Outcome::Closed(Some("TLS failed"))
+    }
+
+    fn lost(&self, error: &io::Error) -> Outcome {
+        if !is_of_the_file(error) {
+            return Outcome::Closed(Some("connection lost"));
+        }
+        let user = self.session.summary().user.unwrap_or_default();
+        log::error!(user = user.as_str(), error:% = error; "a message cannot be read; reconstruct shows which are damaged");
+        Outcome::Closed(Some("message cannot be read"))
     }
 
     /// What a list of sessions says of this one.
@@ -484,7 +482,7 @@ impl Connection {
             tls = self.transport.describe().as_str(),
             seconds = now.saturating_duration_since(self.opened).as_secs(),
             bytes_in = self.bytes_in,
-            bytes_out = self.bytes_out,
+            bytes_out = self.backlog.total(),
             mailboxes = summary.mailboxes_selected,
             reason = reason;
             "closed"
@@ -492,18 +490,9 @@ impl Connection {
     }
 }
 
-/// Writes until everything is out or the socket is full; how many bytes went out.
-fn write_all_possible(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match stream.write(&bytes[sent..]) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
+/// What a run ends with when not all is sent.
+fn later(progress: Progress) -> Outcome {
+    if progress == Progress::SliceOver { Outcome::Yield } else { Outcome::Park }
 }
 
 #[cfg(test)]

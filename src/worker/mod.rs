@@ -16,6 +16,7 @@
 
 mod acceptor;
 mod auth_link;
+mod backlog;
 mod connection;
 mod gate;
 mod inbox;

@@ -79,6 +79,11 @@ impl Transport {
         Ok(())
     }
 
+    /// Whether all bytes go through TLS.
+    pub fn is_secured(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Whether a TLS handshake goes on.
     pub fn is_securing(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.security == Security::Plain)

@@ -169,13 +169,11 @@ impl Append {
         if self.failure.is_some() {
             return;
         }
-        if !self.binary && memchr::memchr(0, bytes).is_some() {
-            self.abandon(Failure::bad("a message with NUL has to come as literal8"));
-            return;
-        }
-        let written = self.messages.last_mut().map_or(Ok(()), |message| message.body.write(bytes));
-        if let Err(error) = written {
+        let Some(message) = self.messages.last_mut() else { return };
+        if let Err(error) = message.body.write(bytes) {
             self.abandon(Failure::of_target(error));
+        } else if !self.binary && message.body.has_nul() {
+            self.abandon(Failure::bad("a message with NUL has to come as literal8"));
         }
     }
 

@@ -11,14 +11,18 @@ use crate::imap::code::{Code, Failure};
 use crate::imap::session::{Enabled, View};
 use crate::imap::types::{FetchAttributes, SectionKind};
 use crate::imap::write;
-use crate::session::{Io, Step};
+use crate::session::{Io, Security, Step};
 use crate::store::{Content, KeywordTable, Message, Meta, Uid, UidSet, Window};
+use crate::sys::FileRange;
 
 /// Messages that are looked up at once.
 const BATCH: usize = 64;
 
 /// Bytes of a message that are read at once.
 const PIECE: u64 = 64 * 1024;
+
+/// From how many bytes on a section leaves straight from its file: shorter ones rather share a call with others.
+const MIN_FROM_FILE: u64 = 24 * 1024;
 
 /// Where a FETCH stands.
 pub(in crate::imap) struct Cursor {
@@ -74,6 +78,11 @@ impl Cursor {
         Cursor { seen, ..self }
     }
 
+    /// Whether a message is told in part.
+    pub(in crate::imap) fn is_inside_message(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Goes on; `None` when all is told.
     pub(in crate::imap) fn run(
         &mut self,
@@ -86,7 +95,12 @@ impl Cursor {
                 self.pause(view);
                 return Ok(Some(Step::Flush));
             }
-            if let Some(open) = self.open.take() {
+            if let Some(mut open) = self.open.take() {
+                if let Some(range) = self.in_file(&mut open, view, io).map_err(Failure::Broken)? {
+                    self.open = Some(open);
+                    self.pause(view);
+                    return Ok(Some(Step::Send(Box::new(range))));
+                }
                 self.open = self.proceed(open, view, io)?;
                 continue;
             }
@@ -180,6 +194,26 @@ impl Cursor {
         self.plan.items.sections.iter().try_for_each(|section| section::check(section, parts))
     }
 
+    /// The rest of the current section, if it can leave straight from its file.
+    fn in_file(&self, open: &mut Open, view: &View, io: &Io<'_>) -> crate::store::Result<Option<FileRange>> {
+        let Some(Body::Range { range, mask_nul: false }) = &open.body else { return Ok(None) };
+        let is_read = self.window.as_ref().is_some_and(|window| window.find(&open.message).is_some());
+        if is_read || io.security != Security::Plain || range.end - range.start < MIN_FROM_FILE {
+            return Ok(None);
+        }
+        let content = match open.content.take() {
+            Some(content) => content,
+            None => view.selected.content(&open.message)?,
+        };
+        let found = view.selected.file_range(&content, range.clone());
+        if found.is_some() {
+            open.body = None;
+        } else {
+            open.content = Some(content);
+        }
+        Ok(found)
+    }
+
     /// Sends one piece of a body or begins the next section; gives the message back when there is more.
     fn proceed(
         &self,
@@ -204,23 +238,23 @@ impl Cursor {
         section.write_label(io.output);
         io.output.push(b' ');
         open.next_section += 1;
-        open.body = begin(source, section.kind, io.output);
+        open.body = begin(source, section.kind, open.message.has_no_nul, io.output);
         Ok(Some(open))
     }
 }
 
 /// Announces a section's value, or writes it when it is not a literal.
-fn begin(source: Source, kind: SectionKind, out: &mut Vec<u8>) -> Option<Body> {
+fn begin(source: Source, kind: SectionKind, has_no_nul: bool, out: &mut Vec<u8>) -> Option<Body> {
     match source {
         Source::Nil => out.extend_from_slice(b"NIL"),
         Source::Size(size) => write::number(out, size),
         Source::Range(range) => {
             let is_binary = kind == SectionKind::Binary;
-            if is_binary {
+            if is_binary && !has_no_nul {
                 out.push(b'~');
             }
             write::literal_header(out, range.end - range.start);
-            return Some(Body::Range { range, mask_nul: !is_binary });
+            return Some(Body::Range { range, mask_nul: !is_binary && !has_no_nul });
         }
         Source::Bytes(bytes) => {
             if memchr::memchr(0, &bytes).is_some() && kind == SectionKind::Binary {

@@ -36,7 +36,7 @@ pub(super) fn check(section: &FetchSection, parts: Option<&Parts>) -> std::resul
         ));
     }
     let body = part.body();
-    if body.end - body.start > MAX_DECODED {
+    if !part.encoding.is_none() && body.end - body.start > MAX_DECODED {
         return Err(Failure::no(Code::Limit, "part is too large to be decoded here, fetch it with BODY"));
     }
     Ok(())
@@ -112,8 +112,7 @@ impl Known<'_> {
         Ok(Some(bytes.into()))
     }
 
-    /// A part without its transfer encoding. What has none (the message itself, multiparts, nested messages) comes as
-    /// it is.
+    /// A part without its transfer encoding. What has none (the message itself, multiparts, text as it is) comes as it is.
     fn binary(&self, section: &FetchSection) -> Result<Source> {
         let path = section.path.as_slice();
         if path.is_empty() {
@@ -121,7 +120,7 @@ impl Known<'_> {
         }
         let Some(part) = self.parts.part(path) else { return Ok(Source::Nil) };
         let body = self.parts.locate(path, Which::Full).unwrap_or_else(|| part.body());
-        if part.is_multipart() {
+        if part.is_multipart() || part.encoding.is_none() {
             return Ok(Source::Range(body));
         }
         self.decode(part, body)

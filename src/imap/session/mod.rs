@@ -168,7 +168,12 @@ impl ImapSession {
     }
 
     fn say_goodbye(&mut self, why: Goodbye, io: &mut Io<'_>) -> Step {
+        let before = io.output.len();
         let reason = reply::goodbye(io.output, why);
+        // In the middle of a literal, a client takes whatever comes for the message.
+        if matches!(&self.mode, Mode::Running(running) if running.is_inside_message()) {
+            io.output.truncate(before);
+        }
         self.close(reason)
     }
 }

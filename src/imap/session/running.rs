@@ -93,6 +93,11 @@ impl Running {
 }
 
 impl Running {
+    /// Whether the client has been told a part of a message, and waits for the rest.
+    pub(super) fn is_inside_message(&self) -> bool {
+        matches!(&self.work, Work::Fetch(cursor) if cursor.is_inside_message())
+    }
+
     /// Takes note of a change that came while the last one is being told. Only IDLE cares: every command ends with
     /// a look of its own.
     pub(super) fn look_again(&mut self) {

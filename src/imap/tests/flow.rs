@@ -1,7 +1,7 @@
 //! How a session reads, waits and goes on.
 
 use super::*;
-use crate::session::OUTPUT_HIGH_WATER;
+use crate::session::{Goodbye, OUTPUT_HIGH_WATER};
 
 const DIALOGUE: &str = "a NOOP\r\nb LIST \"\" {1}\r\n%\r\nc APPEND INBOX (\\Seen) {12+}\r\nSubject: x\r\n\r\nd FETCH 1 (UID RFC822.SIZE)\r\n\
      e IDLE\r\nDONE\r\nf STORE 1 +FLAGS (a b)\r\ng SEARCH SUBJECT {1+}\r\nx\r\nh LOGOUT\r\n";
@@ -27,41 +27,124 @@ fn bytes_may_come_one_by_one() {
     hears(&whole, &["f OK", "* SEARCH 1\r\n", "g OK", "h OK LOGOUT"]);
 }
 
-#[test]
-fn a_slow_reader_suspends_fetch() {
-    let server = Server::new();
+const TLS: Security = Security::Tls { bits: 256 };
+
+/// A client with so many messages of the same large body.
+fn with_large(server: &Server, count: usize, lines: usize) -> (Client, String) {
     let mut client = server.in_inbox();
-    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(15_000));
-    for _ in 0..3 {
+    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(lines));
+    for _ in 0..count {
         client.append("INBOX", "", &body);
     }
     client.waits = 0;
+    (client, body)
+}
+
+impl Client {
+    /// Sends a command, and does not do what the session answers first.
+    fn begin(&mut self, command: &str) -> Step {
+        self.unread.extend_from_slice(command.as_bytes());
+        self.one_call(|session, io| session.step(io))
+    }
+}
+
+#[test]
+fn a_slow_reader_suspends_fetch() {
+    let server = Server::new();
+    let (mut client, body) = with_large(&server, 3, 15_000);
+    client.security = TLS;
     let said = client.say("a FETCH 1:3 BODY.PEEK[]\r\nb NOOP\r\n");
     assert!(client.waits >= 3 * body.len() / (2 * OUTPUT_HIGH_WATER), "{} waits", client.waits);
     assert_eq!(said.matches(&body).count(), 3);
     assert!(said.ends_with("a OK FETCH completed\r\nb OK NOOP completed\r\n"));
 
-    client.unread.extend_from_slice(b"c FETCH 1:3 BODY.PEEK[]\r\n");
-    let step = client.one_call(|session, io| session.step(io));
-    assert!(matches!(step, Step::Flush));
-    assert!(client.said.len() <= 2 * OUTPUT_HIGH_WATER, "one call says {} bytes", client.said.len());
+    assert!(matches!(client.begin("c FETCH 1:3 BODY.PEEK[]\r\n"), Step::Flush));
+    assert!(client.output.len() <= 2 * OUTPUT_HIGH_WATER, "one call says {} bytes", client.output.len());
+}
+
+#[test]
+fn large_sections_leave_straight_from_their_files() {
+    let server = Server::new();
+    let (mut client, body) = with_large(&server, 3, 15_000);
+    let said = client.say("a FETCH 1:3 (BODY.PEEK[] UID BODY.PEEK[]<7.99993>)\r\nb NOOP\r\n");
+    assert_eq!(client.waits, 6, "one step for each section");
+    let parts = [
+        &body,
+        "* 3 FETCH (UID 3 BODY[] {150020}\r\n",
+        &format!("BODY[]<7> {{99993}}\r\n{})", &body[7..100_000]),
+    ];
+    assert_eq!(said.matches(&body).count(), 3);
+    assert!(
+        parts.iter().all(|part| said.contains(*part))
+            && said.ends_with("a OK FETCH completed\r\nb OK NOOP completed\r\n")
+    );
+
+    let Step::Send(range) = client.begin("c FETCH 1 BODY.PEEK[]\r\n") else {
+        panic!("it is not sent from its file")
+    };
+    assert_eq!(range.len(), body.len() as u64);
+    assert_eq!(client.output, b"* 1 FETCH (BODY[] {150020}\r\n");
+}
+
+/// A NUL, which only a literal8 can bring, must not stand in a literal (RFC 9051 §4.3).
+#[test]
+fn a_large_message_with_nul_does_not_leave_as_it_is() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    let header = "Content-Type: text/plain\r\nContent-Transfer-Encoding: binary\r\n\r\n";
+    let text = format!("{}\0{}", "a".repeat(100_000), "b".repeat(100_000));
+    let size = header.len() + text.len();
+    for text in [text.as_str(), &text.replace('\0', "c")] {
+        hears(&client.say(&format!("a APPEND INBOX ~{{{size}+}}\r\n{header}{text}\r\n")), &["a OK"]);
+    }
+    let mut fetch = |number: usize, section: &str| {
+        client.waits = 0;
+        client.send(format!("b FETCH {number} {section}\r\n").as_bytes());
+        (std::mem::take(&mut client.said), client.waits)
+    };
+    let has = |said: &[u8], text: &[u8]| said.windows(text.len()).any(|window| window == text);
+    let (said, _) = fetch(1, "BODY.PEEK[]");
+    assert!(!said.contains(&0) && has(&said, b"aa\x80bb"));
+    let (said, waits) = fetch(1, "BINARY.PEEK[1]");
+    assert!(waits == 1 && has(&said, b"BINARY[1] ~{200001}") && has(&said, b"aa\0bb"));
+    let (said, waits) = fetch(2, "BODY.PEEK[]");
+    assert!(waits == 1 && has(&said, b"aacbb"), "a literal8 without NUL is as good as a literal");
+}
+
+#[test]
+fn a_goodbye_does_not_get_into_a_message() {
+    let server = Server::new();
+    let (mut client, body) = with_large(&server, 1, 15_000);
+    for security in [Security::Plain, TLS] {
+        client.security = security;
+        let _ = client.begin("a FETCH 1 BODY.PEEK[]\r\n");
+        let said = client.event(Event::Goodbye(Goodbye::Shutdown));
+        let (head, rest) = said.split_once("\r\n").unwrap();
+        assert_eq!(head, "* 1 FETCH (BODY[] {150020}");
+        assert!(body.starts_with(rest) && client.is_closed, "{rest:.100}");
+        client = server.in_inbox();
+    }
 }
 
 /// Only a message that has a file of its own: its name goes while the client still reads.
 #[test]
 fn a_download_ends_well_when_the_message_is_removed_meanwhile() {
-    let server = Server::new();
-    let mut client = server.in_inbox();
-    let body = format!("Subject: large\r\n\r\n{}\r\n", "0123456789".repeat(56_000));
-    client.append("INBOX", "", &body);
-    client.unread.extend_from_slice(b"a FETCH 1 BODY.PEEK[]\r\n");
-    let step = client.one_call(|session, io| session.step(io));
-    assert!(matches!(step, Step::Flush));
-    assert_eq!(server.remove_large_messages(), 1);
-    let said = client.say("b FETCH 1 BODY.PEEK[]\r\n");
-    assert!(said.contains(&body) && said.contains("a OK FETCH completed\r\n"));
-    hears(&said, &["b NO ["]);
-    assert!(!client.is_closed && said.matches("* 1 FETCH").count() == 1, "refused before the answer begins");
+    for security in [Security::Plain, TLS] {
+        let server = Server::new();
+        let (mut client, body) = with_large(&server, 1, 56_000);
+        client.security = security;
+        let step = client.begin("a FETCH 1 BODY.PEEK[]\r\n");
+        assert!(matches!(step, Step::Flush | Step::Send(_)));
+        assert_eq!(server.remove_large_messages(), 1);
+        client.follow(step);
+        let said = client.say("b FETCH 1 BODY.PEEK[]\r\n");
+        assert!(said.contains(&body) && said.contains("a OK FETCH completed\r\n"));
+        hears(&said, &["b NO ["]);
+        assert!(
+            !client.is_closed && said.matches("* 1 FETCH").count() == 1,
+            "refused before the answer begins"
+        );
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod select;
 mod sort;
 mod starttls;
 
+use std::io::{Read, Seek};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use super::*;
 use crate::auth;
 use crate::session::{Event, Io, Session, Step};
 use crate::store::{ChangeListener, ModSeq, Options};
+use crate::sys::FileRange;
 
 struct Deaf;
 
@@ -161,7 +163,12 @@ struct Client {
 
 impl Client {
     fn call(&mut self, call: impl FnOnce(&mut dyn Session, &mut Io<'_>) -> Step) {
-        let mut step = self.one_call(call);
+        let step = self.one_call(call);
+        self.follow(step);
+    }
+
+    /// Does what the session has answered, until it waits for something.
+    fn follow(&mut self, mut step: Step) {
         loop {
             step = match step {
                 Step::Read => return self.send_output(),
@@ -173,6 +180,13 @@ impl Client {
                 Step::Flush | Step::Yield => {
                     self.waits += 1;
                     self.send_output();
+                    self.one_call(|session, io| session.step(io))
+                }
+                Step::Send(range) => {
+                    assert_eq!(self.security, Security::Plain);
+                    self.waits += 1;
+                    self.send_output();
+                    self.send_from_file(*range);
                     self.one_call(|session, io| session.step(io))
                 }
                 Step::Authenticate(request) => {
@@ -194,6 +208,15 @@ impl Client {
         let consumed = io.consumed();
         self.unread.drain(..consumed);
         step
+    }
+
+    fn send_from_file(&mut self, mut range: FileRange) {
+        let mut taken = tempfile::tempfile().unwrap();
+        while !range.is_empty() {
+            range.send_to(&taken).unwrap();
+        }
+        taken.rewind().unwrap();
+        taken.read_to_end(&mut self.said).unwrap();
     }
 
     fn send_output(&mut self) {

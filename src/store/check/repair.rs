@@ -251,7 +251,8 @@ impl Repair<'_> {
         let mut places = Places::new(self.dir, self.mark, &self.scan);
         let bytes = places.read(orphan.blob, Kind::Blob, orphan.size);
         let damaged = |(path, offset, problem): (PathBuf, u64, _)| Error::Damaged { path, offset, problem };
-        let analysis = analyze(&bytes.map_err(damaged)?);
+        let bytes = bytes.map_err(damaged)?;
+        let analysis = analyze(&bytes);
         let now = unix_now();
         let entry = Entry {
             uid,
@@ -262,6 +263,7 @@ impl Repair<'_> {
             sent_day: analysis.sent.map(|sent| sent.day),
             email: new_number(),
             thread: analysis.thread,
+            has_no_nul: memchr::memchr(0, &bytes).is_none(),
             blob: BlobRef::Inline(orphan.blob),
             meta: orphan.meta,
             meta_len: orphan.meta_len,
