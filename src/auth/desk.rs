@@ -19,7 +19,7 @@ use super::scheme::{HashError, StoredHash, nobodys_hash};
 use super::{Mechanism, Reply, Request};
 use crate::config::AuthSettings;
 use crate::store::UserName;
-use crate::sys::Secret;
+use crate::sys::{Pace, Secret};
 
 /// Who asked: a peer of the service, and the id that it gave the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,10 @@ pub struct Desk {
     delayed_flights: HashMap<u64, Fingerprint>,
     next_delayed: u64,
     waiting: usize,
+    /// When it was last said that the user file cannot be read.
+    unreadable: Pace,
+    /// When it was last said that too many wait.
+    crowded: Pace,
     /// Verified against when the user file is empty.
     dummy: String,
 }
@@ -152,6 +156,8 @@ impl Desk {
             delayed_flights: HashMap::new(),
             next_delayed: 0,
             waiting: 0,
+            unreadable: Pace::default(),
+            crowded: Pace::default(),
             dummy,
             key,
         })
@@ -166,7 +172,9 @@ impl Desk {
     /// Takes a question.
     pub fn ask(&mut self, asker: Asker, request: Request, now: Instant, out: &mut Outbox) {
         if let Err(error) = self.refresh() {
-            log::error!(error:% = error; "nobody can log in");
+            if self.unreadable.is_due(now) {
+                log::error!(error:% = error; "nobody can log in");
+            }
             out.replies.push((asker, Reply::Unavailable));
             return;
         }
@@ -179,7 +187,9 @@ impl Desk {
         }
         let id = self.key.fingerprint(&[credentials.as_bytes(), &origin.address_octets()]);
         if self.waiting >= MAX_WAITING {
-            log::warn!(waiting = self.waiting; "too many logins are waiting");
+            if self.crowded.is_due(now) {
+                log::warn!(waiting = self.waiting; "too many logins are waiting");
+            }
             out.replies.push((asker, Reply::Unavailable));
         } else if let Some(flight) = self.flights.get_mut(&id) {
             flight.askers.push(asker);

@@ -15,11 +15,12 @@ use nix::errno::Errno;
 
 use crate::config::Service;
 use crate::session::{Protocol, Refusal};
-use crate::{sys, tls};
+use crate::sys::{self, Pace};
+use crate::tls;
 
 use super::connection::Tls;
 use super::gate::Gate;
-use super::limits::{ACCEPT_PAUSE, FULL_TICK, WARNING_PAUSE};
+use super::limits::{ACCEPT_PAUSE, FULL_TICK};
 use super::pool::Pool;
 use super::scoreboard::{Counter, Scoreboard};
 use super::scratch::Scratch;
@@ -67,19 +68,6 @@ struct Warnings {
     accept: Pace,
 }
 
-#[derive(Default)]
-struct Pace(Option<Instant>);
-
-impl Pace {
-    fn is_due(&mut self) -> bool {
-        let is_due = self.0.is_none_or(|at| at.elapsed() >= WARNING_PAUSE);
-        if is_due {
-            self.0 = Some(Instant::now());
-        }
-        is_due
-    }
-}
-
 impl Acceptor {
     /// Accepts until the worker stops, or the door is closed.
     fn work(self) {
@@ -116,7 +104,7 @@ impl Acceptor {
                 why
             }
         };
-        if warning.is_due() {
+        if warning.is_due(Instant::now()) {
             let refused = self.board.value(self.index, Counter::Refused);
             log::warn!(peer:% = remote, refused; "refused: {}", reason(why));
         }
@@ -168,7 +156,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 /// Out of descriptors or memory: waiting is all that helps.
 fn pause(error: &io::Error, warning: &mut Pace) {
-    if warning.is_due() {
+    if warning.is_due(Instant::now()) {
         log::error!(error:% = error; "cannot accept connections; raise the limit of open files or lower service.imap.maxsessions");
     }
     std::thread::sleep(ACCEPT_PAUSE);

@@ -39,9 +39,6 @@ pub const AUTH_TICK: Duration = Duration::from_millis(250);
 /// How long an acceptor pauses when the process or the system is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Pause between two warnings about the same shortage.
-pub const WARNING_PAUSE: Duration = Duration::from_secs(10);
-
 /// How often a full worker looks whether the others are full too (it is woken when its own session ends).
 pub const FULL_TICK: Duration = Duration::from_secs(1);
 

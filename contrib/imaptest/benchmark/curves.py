@@ -144,7 +144,7 @@ class Curves:
                         "APPEND, one mailbox": points(rows, "x", "one_append"), "disk, one file": points(rows, "x", "one_disk")}, {})])
 
     def bodies(self):
-        calls = ["download", "--sizes", "4000,16000,64000,250000,1000000,25000000", "--secs", 2]
+        calls = ["download", "--sizes", "4000,16000,32000,64000,250000,1000000,25000000", "--secs", 2]
         rows = [row for tls in (False, True) for row in self.run("bodies", calls, tls=tls)]
         def curve(key, transport):
             return [(row["size"], row[key]) for row in rows if row["transport"] == transport]

@@ -65,7 +65,7 @@ impl ImapSession {
             dialect: self.enabled.dialect(),
             is_resumed: false,
         };
-        Ok(Started::Run { work: Work::List(Box::new(listing)), sync: Sync::Report, done })
+        Ok(Started::Run { work: Work::List(listing), sync: Sync::Report, done })
     }
 
     /// As LIST (SUBSCRIBED), but a `%` also shows the parents of what it does not reach.
@@ -87,7 +87,7 @@ impl ImapSession {
             is_resumed: false,
         };
         let done = Completion::plain("LSUB completed");
-        Ok(Started::Run { work: Work::List(Box::new(listing)), sync: Sync::Report, done })
+        Ok(Started::Run { work: Work::List(listing), sync: Sync::Report, done })
     }
 }
 

@@ -34,17 +34,17 @@ impl ImapSession {
         let mailbox = self.view.as_ref().map(|view| view.selected.id());
         let watch = mailbox.zip(self.user.as_ref());
         let watch = watch.map(|(mailbox, user)| self.shared.watcher.watch(user.name(), mailbox, self.token));
-        let idle = Box::new(Idle { tag: OwnedTag::from_slice(tag), _watch: watch });
+        let idle = Idle { tag: OwnedTag::from_slice(tag), _watch: watch };
         self.tell_idle(idle, io)
     }
 
     /// Tells what is new and idles on.
-    pub(super) fn tell_idle(&mut self, idle: Box<Idle>, io: &mut Io<'_>) -> Option<Step> {
+    pub(super) fn tell_idle(&mut self, idle: Idle, io: &mut Io<'_>) -> Option<Step> {
         self.run(Running::idle(idle), io)
     }
 
     /// Reads the line that ends IDLE; any other is answered BAD and ends it as well.
-    pub(super) fn read_done(&mut self, idle: Box<Idle>, io: &mut Io<'_>) -> Option<Step> {
+    pub(super) fn read_done(&mut self, idle: Idle, io: &mut Io<'_>) -> Option<Step> {
         match self.read_line(io) {
             Line::Incomplete => {
                 self.mode = Mode::Idle(idle);

@@ -75,7 +75,7 @@ enum Mode {
     /// Nothing is read until the auth process answers.
     AwaitAuth(OwnedTag),
     Append(Box<Append>),
-    Idle(Box<Idle>),
+    Idle(Idle),
     Running(Box<Running>),
     Closed,
 }

@@ -15,14 +15,13 @@ use crate::session::{Io, Step};
 use crate::store::Expunges;
 
 /// What a command leaves to be done after its first call.
-#[expect(clippy::large_enum_variant, reason = "short commands run to their end on the stack")]
 pub(in crate::imap) enum Work {
     None,
     Fetch(Cursor),
     Search(Box<Searching>),
     Sort(Box<Sorting>),
     Thread(Box<Threading>),
-    List(Box<Listing>),
+    List(Listing),
 }
 
 /// Whether a command ends with news of the mailbox (RFC 9051 §5.2 and §7.5.1).
@@ -73,14 +72,14 @@ enum End {
     Tagged(Completion),
     /// Go on idling; look again first when something has changed meanwhile.
     Idle {
-        idle: Box<Idle>,
+        idle: Idle,
         again: bool,
     },
 }
 
 impl Running {
     /// The news for a session in IDLE.
-    pub(super) fn idle(idle: Box<Idle>) -> Self {
+    pub(super) fn idle(idle: Idle) -> Self {
         let tag = OwnedTag::new();
         Running {
             tag,
