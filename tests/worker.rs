@@ -297,6 +297,19 @@ fn changes_wake_watchers() {
     assert!(watchers.iter_mut().all(Client::is_silent));
 }
 
+/// A session that has news whenever it has heard some once kept its thread, and the poller with it.
+#[test]
+fn news_without_end_hold_up_nobody() {
+    let server = Server::start(Options { threads: 1, ..DEFAULT });
+    let (mut stirring, mut other) = (server.client(), server.client());
+    stirring.send("stir 1500\n");
+    for _ in 0..5 {
+        assert_eq!(other.ask("quick"), "quick");
+    }
+    assert!(stirring.is_silent());
+    assert_eq!(stirring.line(), "stirred");
+}
+
 #[test]
 fn refuses_when_full_and_recovers() {
     let server = Server::start(Options { sessions: 3, ..DEFAULT });

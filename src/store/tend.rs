@@ -94,7 +94,8 @@ impl Keeper {
         let Some(user) = self.store.existing_user(name)? else { return Ok(None) };
         let done = user.compact(grace)?;
         let look_again = done.look_again.unwrap_or(i64::MAX);
-        self.seen.insert(key, Seen { at: now, look_again, ..Seen::of(dir)? });
+        // As it was found before: what others wrote meanwhile is new to the next look, and so is what this one has done.
+        self.seen.insert(key, Seen { at: now, look_again, ..found });
         if done.freed > 0 {
             log::info!(
                 user = user.name().as_str(),

@@ -18,7 +18,7 @@ use mio::{Interest, Registry, Token as Event};
 
 use crate::auth::{Reply, Request};
 use crate::notify::Hub;
-use crate::session::{Peer, Protocol, Token, Wake};
+use crate::session::{Peer, Protocol, SLICE, Token, Wake};
 
 use super::auth_link::AuthLink;
 use super::connection::{Connection, Outcome, SessionInfo, TimeLimits, Tls};
@@ -189,12 +189,17 @@ impl Pool {
     // --- sessions run ---------------------------------------------------------------------------------------
 
     /// Runs a queued session until it waits, ends, or lets others go first.
-    pub fn run(&self, index: u32, mut now: Instant, scratch: &mut Scratch) -> Turn {
+    pub fn run(&self, index: u32, begun: Instant, scratch: &mut Scratch) -> Turn {
         let Some(slot) = self.slot(index) else { return Turn::Done };
+        let mut now = begun;
         loop {
             match self.run_once(index, slot, now, scratch) {
                 Turn::Interrupted => now = Instant::now(),
                 turn => return turn,
+            }
+            if now.saturating_duration_since(begun) >= SLICE {
+                slot.state.requeue(Flags::NONE);
+                return Turn::Again;
             }
         }
     }

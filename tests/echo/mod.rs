@@ -5,6 +5,7 @@
 //! | `pid` | says the worker's process number |
 //! | `block MS` | blocks the thread, as a sync of the disk would |
 //! | `spin MS` | works, and yields between |
+//! | `stir MS` | makes news for itself, one after the other |
 //! | `flood N` | sends N bytes, as fast as the client takes them |
 //! | `watch N`, `publish N` | mailbox N of one user |
 //! | `login NAME` | asks the auth process |
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heliograph::auth::{Mechanism, Reply, Request};
-use heliograph::notify::{Hub, Watch};
+use heliograph::notify::{Hub, Watch, WatchKey};
 use heliograph::session::{Event, INPUT_LIMIT, Io, Peer, Protocol, Refusal, Session, Step, Summary, Token};
 use heliograph::store::{MailboxId, UserName};
 use heliograph::sys::{Secret, about_to_block};
@@ -37,6 +38,7 @@ enum Task {
     None,
     Flood(usize),
     Spin(Instant),
+    Stir(Instant),
 }
 
 impl Protocol for Echo {
@@ -85,7 +87,7 @@ impl Session for EchoSession {
 
     fn event(&mut self, event: Event, io: &mut Io<'_>) -> Step {
         match event {
-            Event::Changed => io.output.extend_from_slice(b"changed\n"),
+            Event::Changed => self.hear(io),
             Event::Auth(Reply::Granted(user)) => {
                 self.is_authenticated = true;
                 io.output.extend_from_slice(format!("granted {user}\n").as_bytes());
@@ -114,7 +116,7 @@ impl EchoSession {
     /// Goes on with a long command.
     fn work(&mut self, io: &mut Io<'_>) -> Option<Step> {
         match &mut self.task {
-            Task::None => None,
+            Task::None | Task::Stir(_) => None,
             Task::Flood(left) => {
                 let piece = (*left).min(32 * 1024);
                 io.output.resize(io.output.len() + piece, b'x');
@@ -151,6 +153,11 @@ impl EchoSession {
                 io.output.extend_from_slice(b"blocked\n");
             }
             "spin" => self.task = Task::Spin(Instant::now() + Duration::from_millis(number as u64)),
+            "stir" => {
+                self.watches.push(self.hub.watch(self.own_news(), self.token));
+                self.task = Task::Stir(Instant::now() + Duration::from_millis(number as u64));
+                self.hub.publish(self.own_news());
+            }
             "flood" => self.task = Task::Flood(number),
             "watch" => {
                 let key = self.hub.key(&user("echo"), MailboxId(number as u128));
@@ -173,6 +180,22 @@ impl EchoSession {
             }
         }
         None
+    }
+
+    fn hear(&mut self, io: &mut Io<'_>) {
+        match self.task {
+            Task::Stir(until) if Instant::now() < until => self.hub.publish(self.own_news()),
+            Task::Stir(_) => {
+                self.task = Task::None;
+                io.output.extend_from_slice(b"stirred\n");
+            }
+            _ => io.output.extend_from_slice(b"changed\n"),
+        }
+    }
+
+    /// A mailbox that no other session watches.
+    fn own_news(&self) -> WatchKey {
+        self.hub.key(&user("echo"), MailboxId(1 << 64 | u128::from(self.token.slot)))
     }
 
     fn request(&self, name: &str) -> Request {

@@ -88,6 +88,26 @@ fn space_comes_back_after_the_grace_time_and_not_before() {
     assert_eq!(append(&user, "INBOX", 81), 81);
 }
 
+/// Space that was given up while a user was looked at once stayed taken until the user's log changed again.
+#[test]
+fn what_is_written_during_a_look_is_looked_at() {
+    let place = Place::new();
+    let set = |options: &mut Options| (options.segment_size, options.clock) = (SEGMENT, now);
+    let user = open(&place);
+    fill(&user, "INBOX", 1, 80, 100_000);
+    delete(&mut select(&user, "INBOX"), &uids(21..=80));
+    pass(1);
+    let mut keeper = Keeper::new(place.open_with(set));
+    let mut looks = || {
+        let looks = Cell::new(0);
+        let done = keeper.round(|| Duration::ZERO, |_| looks.set(looks.get() + 1));
+        (looks.get(), done.freed > 0)
+    };
+    assert_eq!(looks(), (1, true));
+    assert_eq!(looks(), (1, false), "somebody may have written meanwhile");
+    assert_eq!(looks(), (0, false));
+}
+
 #[test]
 fn another_process_reads_on_while_a_segment_goes() {
     let place = Place::new();
