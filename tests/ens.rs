@@ -251,6 +251,7 @@ fn a_slow_subscriber_is_dropped() {
     // More than the queue and what two sockets hold.
     eventually("the slow subscriber is dropped", || {
         ada.append("INBOX", &large).expect("an answer");
+        quick.expect(&["UpdateMsg"]);
         server.log().contains("a slow subscriber is dropped")
     });
     drop(slow);
