@@ -6,15 +6,20 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::{SysconfVar, sysconf, write};
 
 use super::about_to_block;
 
 /// What is asked for at once: others of the thread get their turn after a fraction of a millisecond.
 const PIECE: u64 = 256 * 1024;
+
+/// What is copied at once where there is no sendfile.
+const COPIED: u64 = 64 * 1024;
 
 /// cachestat(2), Linux 6.5; the number is the same on all architectures.
 pub(super) const CACHESTAT: libc::c_long = 451;
@@ -61,12 +66,22 @@ impl FileRange {
         }
         let count = self.cached_to - self.range.start;
         let mut offset = libc::off64_t::try_from(self.range.start).map_err(io::Error::other)?;
-        let sent = sendfile64(socket, &*self.file, Some(&mut offset), count as usize)?;
+        let sent = match sendfile64(socket, &*self.file, Some(&mut offset), count as usize) {
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => self.copy_to(socket, count)?,
+            sent => sent?,
+        };
         if sent == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.range.start += sent as u64;
         Ok(sent)
+    }
+
+    /// The long way, for file systems and sandboxes that know no sendfile.
+    fn copy_to(&self, socket: &impl AsFd, count: u64) -> io::Result<usize> {
+        let mut bytes = vec![0; count.min(COPIED) as usize];
+        let read = self.file.read_at(&mut bytes, self.range.start)?;
+        Ok(write(socket, &bytes[..read])?)
     }
 }
 
@@ -155,6 +170,19 @@ mod tests {
         let mut range = FileRange::new(file_of(b"short"), 0..6, Arc::default());
         assert_eq!(range.send_to(&server).unwrap(), 5);
         assert_eq!(range.send_to(&server).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn where_there_is_no_sendfile_bytes_are_copied() {
+        let bytes = vec![b'x'; 100_000];
+        let (mut client, server) = connected();
+        let range = FileRange::new(file_of(&bytes), 10..90_000, Arc::default());
+        assert_eq!(range.copy_to(&server, range.len()).unwrap(), COPIED as usize);
+        assert_eq!(range.copy_to(&server, 5).unwrap(), 5);
+        drop(server);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received, vec![b'x'; COPIED as usize + 5]);
     }
 
     #[test]
