@@ -73,13 +73,14 @@ fn sessions_go_on_while_room_is_made() {
             }
             slowest
         });
+        let end = End(&done);
         for round in 0..4 {
             fill(&mut writer, "INBOX", 20, 2000);
             writer.ok("UID STORE 11:* +FLAGS.SILENT (\\Deleted)");
             writer.ok("UID EXPUNGE 11:*");
             wait_until(|| used(&store(&server)) < 500_000, &format!("round {round}"));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         (reading.join().expect("the reader is content"), server.log())
     });
     log.lines().filter(|line| line.contains("longest_hold_us")).for_each(|line| println!("{line}"));
@@ -93,6 +94,15 @@ fn sessions_go_on_while_room_is_made() {
     // Whoever comes later, in whatever worker, sees the same.
     for _ in 0..6 {
         assert_eq!(server.login("ada").bodies("INBOX").len(), 10);
+    }
+}
+
+/// Says that it is over, also when that is because something has failed.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -58,8 +58,10 @@ impl User {
     /// # Errors
     /// The disk's errors; the log is damaged. Nothing is lost then.
     pub fn compact(self: &Arc<Self>, grace: Duration) -> Result<Compacted> {
-        let Some(upkeep) = Upkeep::try_begin(self)? else { return Ok(Compacted::default()) };
         let now = self.now();
+        let Some(upkeep) = Upkeep::try_begin(self)? else {
+            return Ok(Compacted { look_again: Some(now), ..Compacted::default() });
+        };
         let horizon = now.saturating_sub(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
         // Listed first: a message that comes in later cannot be taken for one that nobody needs.
         let blobs = self.blob_files()?;

@@ -94,8 +94,14 @@ impl Keeper {
         let Some(user) = self.store.existing_user(name)? else { return Ok(None) };
         let done = user.compact(grace)?;
         let look_again = done.look_again.unwrap_or(i64::MAX);
-        // As it was found before: what others wrote meanwhile is new to the next look, and so is what this one has done.
-        self.seen.insert(key, Seen { at: now, look_again, ..found });
+        if (done.freed, done.written) == (0, 0) {
+            // As it was found before: what others have written meanwhile is new to the next look.
+            self.seen.insert(key, Seen { at: now, look_again, ..found });
+        } else {
+            // Nobody knows what of the difference is whose. The lengths from before will not do: those of a user who
+            // does the same every day come again.
+            self.seen.remove(&key);
+        }
         if done.freed > 0 {
             log::info!(
                 user = user.name().as_str(),

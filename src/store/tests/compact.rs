@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::files::{LogFiles, segment_path};
 use super::simulated::{Mood, Whim};
+use super::upkeep::Upkeep;
 use super::*;
 
 const HOUR: i64 = 3600;
@@ -106,6 +107,32 @@ fn what_is_written_during_a_look_is_looked_at() {
     assert_eq!(looks(), (1, true));
     assert_eq!(looks(), (1, false), "somebody may have written meanwhile");
     assert_eq!(looks(), (0, false));
+
+    // The files come to be as long as they were.
+    for _ in 0..3 {
+        fill(&user, "INBOX", 21, 60, 100_000);
+        let view = select(&user, "INBOX");
+        let all: Vec<Uid> = view.uids().iter().collect();
+        delete(&mut select(&user, "INBOX"), &all[20..].iter().copied().collect());
+        pass(1);
+        assert!(looks().1, "a user who does the same again");
+    }
+}
+
+#[test]
+fn who_is_looked_after_already_is_looked_at_later() {
+    let place = Place::new();
+    let user = open(&place);
+    fill(&user, "INBOX", 1, 80, 100_000);
+    delete(&mut select(&user, "INBOX"), &uids(21..=80));
+    pass(1);
+    let set = |options: &mut Options| (options.segment_size, options.clock) = (SEGMENT, now);
+    let mut keeper = Keeper::new(place.open_with(set));
+    let mut frees = || keeper.round(|| Duration::ZERO, |_| ()).freed > 0;
+    let other = Upkeep::try_begin(&user).unwrap().unwrap();
+    assert!(!frees());
+    drop(other);
+    assert!(frees());
 }
 
 #[test]
