@@ -230,12 +230,12 @@ mod tests {
 
     #[test]
     fn a_file_that_ends_too_soon_is_not_the_clients_fault() {
-        let (stream, _client) = connected();
+        let (stream, client) = connected();
         let mut backlog = Backlog::default();
         backlog.attach(Box::new(FileRange::new(file_of(10), 0..11, Arc::default())));
         let error = backlog.go_on(&stream, Instant::now()).unwrap_err();
         assert!(is_of_the_file(&error), "{error}");
-        drop(_client);
+        drop(client);
         backlog.attach(attachment(1 << 20));
         let error = loop {
             if let Err(error) = backlog.go_on(&stream, Instant::now()) {

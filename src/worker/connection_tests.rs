@@ -49,6 +49,47 @@ impl Session for Waiting {
     }
 }
 
+/// Answers each input with a line and a file, which is 64 MiB long: more than a socket takes.
+struct Sending {
+    /// Whether what it says can be made true.
+    is_settled: bool,
+}
+
+impl Session for Sending {
+    fn open(&mut self, io: &mut Io<'_>) -> Step {
+        io.output.extend_from_slice(b"hello\n");
+        Step::Read
+    }
+
+    fn step(&mut self, io: &mut Io<'_>) -> Step {
+        io.consume(io.input().len());
+        io.output.extend_from_slice(b"a file:\n");
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(64 << 20).unwrap();
+        Step::Send(Box::new(FileRange::new(Arc::new(file), 0..64 << 20, Arc::default())))
+    }
+
+    fn event(&mut self, _: Event, _: &mut Io<'_>) -> Step {
+        Step::Close
+    }
+
+    fn settle(&mut self, output: &mut Vec<u8>) -> bool {
+        if !self.is_settled && output.ends_with(b"a file:\n") {
+            output.extend_from_slice(b"no\n");
+            return false;
+        }
+        true
+    }
+
+    fn is_authenticated(&self) -> bool {
+        true
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::default()
+    }
+}
+
 struct Scene {
     connection: Connection,
     scratch: Scratch,
@@ -58,12 +99,16 @@ struct Scene {
 
 impl Scene {
     fn new(is_authenticated: bool) -> Self {
+        Scene::with(Box::new(Waiting { is_authenticated }))
+    }
+
+    fn with(session: Box<dyn Session>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Client::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, remote) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         let peer = Peer { remote, local: stream.local_addr().unwrap() };
-        let (session, start) = (Box::new(Waiting { is_authenticated }), Instant::now());
+        let start = Instant::now();
         let stream = TcpStream::from_std(stream);
         let connection = Connection::new(stream, session, peer, Tls::OnDemand(None), start).unwrap();
         let mut scene = Scene { connection, scratch: Scratch::new(), client, start };
@@ -75,11 +120,17 @@ impl Scene {
         self.connection.run(flags, None, self.start + after, LIMITS, &mut self.scratch)
     }
 
-    /// The last line that the client was sent.
-    fn last_words(mut self) -> String {
+    /// All that the client was sent.
+    fn received(mut self) -> Vec<u8> {
         drop(self.connection);
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut self.client, &mut text).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut self.client, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// The last line of it.
+    fn last_words(self) -> String {
+        let text = String::from_utf8(self.received()).unwrap();
         text.lines().last().unwrap_or("").to_owned()
     }
 }
@@ -131,4 +182,27 @@ fn a_shorter_limit_holds_for_who_waits_already() {
     let outcome = scene.connection.run(Flags::TIMER, None, now, shorter, &mut scene.scratch);
     assert!(matches!(outcome, Outcome::Closed(None)));
     assert_eq!(scene.last_words(), "Idle");
+}
+
+#[test]
+fn a_goodbye_takes_the_rest_of_a_file_back() {
+    let mut scene = Scene::with(Box::new(Sending { is_settled: true }));
+    std::io::Write::write_all(&mut scene.client, b"send\n").unwrap();
+    let mut outcome = scene.run(Flags::READABLE, Duration::ZERO);
+    while matches!(outcome, Outcome::Yield) {
+        outcome = scene.run(Flags::RESUME, Duration::ZERO);
+    }
+    assert!(matches!(outcome, Outcome::Park) && scene.connection.begins_to_stall());
+    assert!(matches!(scene.run(Flags::SHUTDOWN, Duration::ZERO), Outcome::Closed(None)));
+    let bytes = scene.received();
+    let file = bytes.strip_prefix(b"hello\na file:\n").unwrap();
+    assert!(file.len() < 64 << 20 && file.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn no_file_follows_what_cannot_be_made_true() {
+    let mut scene = Scene::with(Box::new(Sending { is_settled: false }));
+    std::io::Write::write_all(&mut scene.client, b"send\n").unwrap();
+    assert!(matches!(scene.run(Flags::READABLE, Duration::ZERO), Outcome::Closed(None)));
+    assert_eq!(scene.received(), b"hello\na file:\nno\n");
 }

@@ -31,9 +31,21 @@ pub(super) fn pass(seconds: i64) {
     AHEAD.set(AHEAD.get() + seconds);
 }
 
+fn store(place: &Place) -> Store {
+    place.open_with(|options| (options.segment_size, options.clock) = (SEGMENT, now))
+}
+
 fn open(place: &Place) -> Arc<User> {
-    let set = |options: &mut Options| (options.segment_size, options.clock) = (SEGMENT, now);
-    place.open_with(set).user(&ada()).unwrap()
+    store(place).user(&ada()).unwrap()
+}
+
+/// A user with much to be given back, and who looks after the store.
+fn with_garbage(place: &Place) -> (Arc<User>, Keeper) {
+    let user = open(place);
+    fill(&user, "INBOX", 1, 80, 100_000);
+    delete(&mut select(&user, "INBOX"), &uids(21..=80));
+    pass(1);
+    (user, Keeper::new(store(place)))
 }
 
 fn text(n: usize, len: usize) -> Vec<u8> {
@@ -93,12 +105,7 @@ fn space_comes_back_after_the_grace_time_and_not_before() {
 #[test]
 fn what_is_written_during_a_look_is_looked_at() {
     let place = Place::new();
-    let set = |options: &mut Options| (options.segment_size, options.clock) = (SEGMENT, now);
-    let user = open(&place);
-    fill(&user, "INBOX", 1, 80, 100_000);
-    delete(&mut select(&user, "INBOX"), &uids(21..=80));
-    pass(1);
-    let mut keeper = Keeper::new(place.open_with(set));
+    let (user, mut keeper) = with_garbage(&place);
     let mut looks = || {
         let looks = Cell::new(0);
         let done = keeper.round(|| Duration::ZERO, |_| looks.set(looks.get() + 1));
@@ -122,12 +129,7 @@ fn what_is_written_during_a_look_is_looked_at() {
 #[test]
 fn who_is_looked_after_already_is_looked_at_later() {
     let place = Place::new();
-    let user = open(&place);
-    fill(&user, "INBOX", 1, 80, 100_000);
-    delete(&mut select(&user, "INBOX"), &uids(21..=80));
-    pass(1);
-    let set = |options: &mut Options| (options.segment_size, options.clock) = (SEGMENT, now);
-    let mut keeper = Keeper::new(place.open_with(set));
+    let (user, mut keeper) = with_garbage(&place);
     let mut frees = || keeper.round(|| Duration::ZERO, |_| ()).freed > 0;
     let other = Upkeep::try_begin(&user).unwrap().unwrap();
     assert!(!frees());
