@@ -12,6 +12,9 @@ use std::path::Path;
 
 use super::error::{Error, Result};
 
+/// Open flags: a symbolic link is not followed, but an error.
+const REFUSE_LINKS: i32 = libc::O_NOFOLLOW;
+
 /// How [`Disk::open`] treats a file that is there, or is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
@@ -31,13 +34,14 @@ pub(super) trait Disk: Debug + Send + Sync {
     /// Opens a file for reading and writing; symbolic links are refused.
     fn open(&self, path: &Path, how: Open) -> io::Result<File> {
         let mut options = private();
+        options.write(true);
         match how {
-            Open::Existing => &mut options,
+            Open::Existing => return open_quietly(&mut options, path),
             Open::Shared => options.create(true).truncate(false),
             Open::Empty => options.create(true).truncate(true),
             Open::New => options.create_new(true),
         };
-        options.write(true).open(path)
+        options.open(path)
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -102,7 +106,19 @@ impl Disk for Counting {
 
 /// Opens a file of the store for reading; symbolic links are refused.
 pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
-    private().open(path)
+    open_quietly(&mut private(), path)
+}
+
+/// Opens a file that is there, so that reading it does not change its inode. Most mounts note the time of access at the
+/// first read after a write, and a log is read after each: that is a change for the next sync to take along.
+fn open_quietly(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    match options.custom_flags(REFUSE_LINKS | libc::O_NOATIME).open(path) {
+        // Whoever may read and write a file, but does not own it, may not ask for that.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            options.custom_flags(REFUSE_LINKS).open(path)
+        }
+        other => other,
+    }
 }
 
 /// What is wrong with the directories from `root` down to `dir`, as far as they are there: whoever can plant a link in
@@ -130,6 +146,6 @@ pub(super) fn check_dirs(root: &Path, dir: &Path) -> Result<()> {
 /// Options for a file that only this service may read.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.read(true).mode(0o600).custom_flags(REFUSE_LINKS);
     options
 }
