@@ -12,6 +12,8 @@
 //! * A session never makes more than [`OUTPUT_HIGH_WATER`] bytes of output, plus one bounded piece, in one call:
 //!   it answers [`Step::Flush`] and is called again when the client has taken them. What stands in a file as it is to be
 //!   sent need not be output: [`Step::Send`].
+//! * Output leaves when [`Session::settle`] has made it true. Where others are at that already, no thread waits for them:
+//!   the worker keeps the output, and the session is left alone until then ([`Settled::Later`]).
 //! * A session that works longer than [`SLICE`] answers [`Step::Yield`], so that others get their turn.
 
 use std::net::SocketAddr;
@@ -37,6 +39,17 @@ pub const SLICE: Duration = Duration::from_millis(3);
 pub struct Token {
     pub slot: u32,
     pub generation: u32,
+}
+
+impl Token {
+    /// The token as one number, for those who know nothing of sessions.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    pub fn from_number(number: u64) -> Token {
+        Token { slot: number as u32, generation: (number >> 32) as u32 }
+    }
 }
 
 /// Who is at the other end, known when the connection is accepted.
@@ -122,7 +135,7 @@ pub enum Step {
     /// Ask the auth process; park, without reading input, until [`Event::Auth`] brings the answer.
     Authenticate(Box<auth::Request>),
     /// Send the output, drop the input that has arrived, begin TLS; park until [`Event::Secured`]. Answered only by a
-    /// session that was told that its worker can do it, and over [`Security::Plain`].
+    /// session that was told that its worker can do it, over [`Security::Plain`], and with nothing to settle.
     StartTls,
     /// Send the output, then close the connection.
     Close,
@@ -158,6 +171,17 @@ pub enum Goodbye {
     Killed,
 }
 
+/// Whether the output may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Yes,
+    /// The rest of it: what cannot be made true is taken out. The connection is closed once that is sent.
+    Failed,
+    /// Not yet: others are making it true. The worker keeps the output, and asks again when [`Wake::settled`] names the
+    /// session; it is not called for anything else before that.
+    Later,
+}
+
 /// What the close record of the log says about a session.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -181,11 +205,10 @@ pub trait Session: Send {
     fn event(&mut self, event: Event, io: &mut Io<'_>) -> Step;
 
     /// Makes true what the output says: called with all of it, and always before it is sent. So a batch of pipelined
-    /// commands costs one sync of the disk. May block. What cannot be made true is taken out of the output again;
-    /// `false` then: the connection is closed once the rest is sent.
-    fn settle(&mut self, output: &mut Vec<u8>) -> bool {
+    /// commands costs one sync of the disk. May block.
+    fn settle(&mut self, output: &mut Vec<u8>) -> Settled {
         let _ = output;
-        true
+        Settled::Yes
     }
 
     /// Whether the login time limit still applies.
@@ -225,6 +248,12 @@ pub trait Protocol: Send + Sync {
 pub trait Wake: Send + Sync {
     /// Delivers [`Event::Changed`] to the session, soon; does nothing when the session is gone.
     fn wake(&self, token: Token);
+
+    /// The session has its output settled now, after [`Settled::Later`]; does nothing when the session is gone.
+    fn settled(&self, token: Token);
+
+    /// As `settled`; it has to be done by this thread, if it runs sessions, after the one that it runs now.
+    fn settles_next(&self, token: Token);
 }
 
 /// A shared [`Wake`].

@@ -53,7 +53,7 @@ impl Server {
             access: Access::default(),
             notify: bus.endpoint(0).unwrap(),
             auth: Box::new(echo::auth::FakeAuth::new()),
-            protocol: &|context| Ok(Arc::new(echo::Echo { hub: context.hub })),
+            protocol: &|context| Ok(Arc::new(echo::Echo::new(context.hub))),
         })
         .unwrap();
         Server { address, board, worker, _directory: directory }
@@ -220,6 +220,33 @@ fn a_single_thread_blocks_and_goes_on() {
     let mut clients = server.clients(20);
     clients.iter().for_each(|client| client.send("block 5\nthen\n"));
     clients.iter_mut().for_each(|client| assert_eq!([client.line(), client.line()], ["blocked", "then"]));
+}
+
+#[test]
+fn sessions_that_wait_for_the_same_share_a_thread() {
+    let server = Server::start(Options { threads: 3, ..DEFAULT });
+    let mut waiting = server.clients(100);
+    waiting.iter().for_each(|client| client.send("share 1000\n"));
+    let mut other = server.client();
+    for _ in 0..20 {
+        assert_eq!(other.ask("quick"), "quick");
+    }
+    assert!(waiting.iter_mut().all(Client::is_silent), "the quick ones were first");
+    waiting.iter_mut().for_each(|client| assert_eq!(client.line(), "shared"));
+}
+
+#[test]
+fn nobody_who_waits_for_the_same_is_forgotten() {
+    for threads in [1, 2, 8] {
+        let server = Server::start(Options { threads, ..DEFAULT });
+        let mut clients = server.clients(20);
+        for _ in 0..100 {
+            clients.iter().for_each(|client| client.send("share 1\nthen\n"));
+            clients
+                .iter_mut()
+                .for_each(|client| assert_eq!([client.line(), client.line()], ["shared", "then"]));
+        }
+    }
 }
 
 #[test]

@@ -89,6 +89,11 @@ impl Hub {
         }
     }
 
+    /// Wakes sessions of this worker.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
     /// Readable when there is something to receive; for an edge-triggered poller.
     pub fn as_raw_fd(&self) -> RawFd {
         self.endpoint.as_raw_fd()
@@ -168,6 +173,10 @@ mod tests {
         fn wake(&self, token: Token) {
             self.0.lock().unwrap().push(token.slot);
         }
+
+        fn settled(&self, _: Token) {}
+
+        fn settles_next(&self, _: Token) {}
     }
 
     impl Recorder {

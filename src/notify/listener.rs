@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::event::{Kind, Writer, mailbox_name};
 use super::hub::Hub;
 use super::publisher::Publisher;
+use crate::session::Token;
 use crate::store::{
-    Change, ChangeListener, FlagStep, Flags, MailboxId, Message, ModSeq, Uid, UserName, What,
+    Change, ChangeListener, FlagStep, Flags, MailboxId, Message, ModSeq, Uid, UserName, Waiter, What,
 };
 
 /// Hears every change of this process.
@@ -28,6 +29,14 @@ impl ChangeListener for Listener {
         if let Some(publisher) = &self.publisher {
             publisher.changed(user, mailbox);
         }
+    }
+
+    fn synced(&self, waiter: Waiter) {
+        self.hub.waker().settled(Token::from_number(waiter.0));
+    }
+
+    fn syncs_next(&self, waiter: Waiter) {
+        self.hub.waker().settles_next(Token::from_number(waiter.0));
     }
 
     fn asks(&self) -> bool {

@@ -93,6 +93,8 @@ impl Disk for Local {}
 pub(crate) struct Counting {
     pub syncs: std::sync::atomic::AtomicUsize,
     pub fails: std::sync::atomic::AtomicBool,
+    /// A sync waits while a test holds this.
+    pub busy: std::sync::Mutex<()>,
 }
 
 #[cfg(test)]
@@ -100,6 +102,7 @@ impl Disk for Counting {
     fn sync_data(&self, file: &File) -> io::Result<()> {
         use std::sync::atomic::Ordering::SeqCst;
         self.syncs.fetch_add(1, SeqCst);
+        drop(self.busy.lock());
         if self.fails.load(SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { file.sync_data() }
     }
 }

@@ -74,6 +74,7 @@ pub(crate) use disk::Counting;
 pub use epoch::{begin_epoch, close_epoch};
 pub use error::{Error, Refusal, Result};
 pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};
+pub use group_sync::Waiter;
 pub use last_access::{last_access, note_access};
 pub use mailbox::Status;
 pub use marking::{Removed, Stored};
@@ -88,7 +89,7 @@ pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, canonical_inbox, is_bene
 pub use uid_index::UidIndex;
 pub use uid_set::UidSet;
 pub use upload::{NewMessage, Upload};
-pub use user::User;
+pub use user::{LogEnd, User};
 pub use users::{UserDir, has_mail, user_dirs};
 pub use view::{Access, Changes, Expunges, Selected};
 pub use window::Window;

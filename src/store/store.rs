@@ -14,6 +14,7 @@ use super::content::KeptOpen;
 use super::disk::{Disk, Local};
 use super::epoch;
 use super::error::{Error, Result};
+use super::group_sync::Waiter;
 use super::hot::HotMetas;
 use super::limits::{MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
 use super::names::{MailboxId, ModSeq, UserName};
@@ -27,9 +28,17 @@ const SYNC_DELAY: Duration = Duration::from_millis(500);
 /// How often the housekeeper looks for users that nobody uses any more, and for open files that have been removed.
 const LOOK_AROUND: Duration = Duration::from_secs(300);
 
-/// Hears of every change right after it is written, before it is durable.
+/// Hears what happens in a store.
 pub trait ChangeListener: Send + Sync {
+    /// Hears of every change right after it is written, before it is durable.
     fn changed(&self, user: &UserName, mailbox: MailboxId, modseq: ModSeq);
+
+    /// What this one waits for ([`User::settle`]) is on stable storage: it asks again. May not block.
+    fn synced(&self, _waiter: Waiter) {}
+
+    /// The sync that this one waited for is over, and another one needed: it asks again, the sooner the better, since
+    /// others wait for what it does then. Best done by this thread, when it returns. May not block.
+    fn syncs_next(&self, _waiter: Waiter) {}
 
     /// Whether [`happened`](Self::happened) is worth its cost now.
     fn asks(&self) -> bool {

@@ -15,7 +15,7 @@ use super::content::Content;
 use super::disk::check_dirs;
 use super::error::{Error, Result};
 use super::files::LogFiles;
-use super::group_sync::GroupSync;
+use super::group_sync::{GroupSync, Waiter};
 use super::hot::Key;
 use super::limits::MAX_UNSYNCED;
 use super::log::{self, Log, PreparedSegment};
@@ -56,11 +56,19 @@ pub(super) struct Inner {
     buffer: Vec<u8>,
 }
 
+/// How far a log reached at some moment.
+#[derive(Clone, Debug)]
+pub struct LogEnd {
+    /// The file that the end is in.
+    file: Arc<File>,
+    at: LogPos,
+}
+
 /// What a transaction gave, and what has to be synced for it.
 #[derive(Debug)]
 pub(super) struct Written<T> {
     pub value: T,
-    end: Option<(Arc<File>, LogPos)>,
+    end: Option<LogEnd>,
 }
 
 /// How often a user whose log makes room at this moment is read again.
@@ -84,7 +92,7 @@ impl User {
         };
         let inner = Inner::open(log, mark, &shared)?;
         // Nothing is known about what is on the disk but that the snapshot's part is: the first sync covers all.
-        let sync = GroupSync::new(shared.options.disk.clone(), Log::start_of(1));
+        let sync = GroupSync::new(shared.options.disk.clone(), shared.listener.clone(), Log::start_of(1));
         sync.note_written(inner.state.position);
         let lock = inner.log.lock_file();
         let notes = Notes::read(&lock);
@@ -235,7 +243,7 @@ impl User {
         let end = self.write(&txn, log, state)?;
         let used = txn.into_buffer();
         *buffer = if used.capacity() <= KEPT_BUFFER { used } else { Vec::new() };
-        Ok(Written { value, end: Some((log.active().clone(), end)) })
+        Ok(Written { value, end: Some(LogEnd { file: log.active().clone(), at: end }) })
     }
 
     fn write(&self, txn: &Transaction, log: &mut Log, state: &mut State) -> Result<LogPos> {
@@ -306,22 +314,32 @@ impl User {
         }
         let sealed = end.segment - 1;
         let Some((file, len)) = log.sealed_file(sealed)? else { return Ok(()) };
-        self.wait(&file, LogPos::new(sealed, u32::try_from(len).unwrap_or(u32::MAX)))
+        self.wait(&file, LogPos::new(sealed, u32::try_from(len).unwrap_or(u32::MAX)), None).map(drop)
     }
 
     /// Waits until a transaction is on stable storage.
     pub(super) fn wait_durable<T>(&self, written: &Written<T>) -> Result<()> {
-        let Some((file, end)) = &written.end else { return Ok(()) };
-        self.wait(file, *end)
+        let Some(LogEnd { file, at }) = &written.end else { return Ok(()) };
+        self.wait(file, *at, None).map(drop)
     }
 
-    /// Waits until all that was written up to now is on stable storage: before a client hears OK for it. One sync
-    /// serves everything that waits for it, from whatever session.
+    /// How far this process knows the log.
+    ///
+    /// # Errors
+    /// When the state is lost and cannot be read again.
+    pub fn log_end(&self) -> Result<LogEnd> {
+        let inner = self.known()?;
+        Ok(LogEnd { file: inner.log.active().clone(), at: inner.state.position })
+    }
+
+    /// Waits until all that was written before `end` is on stable storage: before a client hears OK for it. One sync
+    /// serves everything that waits for it, from whatever session. Where another thread is at it, a `waiter` is left
+    /// behind instead: `false` then. The listener is told of it when that one is done, and `waiter` has to ask again.
     ///
     /// # Errors
     /// When the disk fails. What was written since the last success may be lost with the next loss of power.
-    pub fn settle(&self) -> Result<()> {
-        self.sync_all()
+    pub fn settle(&self, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
+        self.sync_to(end, waiter)
     }
 
     /// As [`settle`](Self::settle), soon, with nobody waiting for it.
@@ -334,9 +352,10 @@ impl User {
         if self.is_heard() { self.wait_durable(written) } else { Ok(()) }
     }
 
-    fn wait(&self, file: &File, end: LogPos) -> Result<()> {
+    /// `false`: `waiter` will be told.
+    fn wait(&self, file: &File, end: LogPos, waiter: Option<Waiter>) -> Result<bool> {
         let was_suspect = self.sync.suspect_from();
-        let result = self.sync.wait(file, end);
+        let result = self.sync.wait(file, end, waiter);
         let suspect = self.sync.suspect_from();
         if was_suspect != suspect {
             self.leave(Notes { suspect, ..Notes::read(&self.lock) });
@@ -358,39 +377,35 @@ impl User {
 
     /// Makes everything durable that this process knows of.
     pub(super) fn sync_all(&self) -> Result<()> {
-        let (file, end) = {
-            let inner = self.known()?;
-            (inner.log.active().clone(), inner.state.position)
-        };
-        self.sync_to(&file, end)
+        self.sync_to(&self.log_end()?, None).map(drop)
     }
 
-    /// Makes all before `end`, the end of the active segment `file`, durable.
-    fn sync_to(&self, file: &File, end: LogPos) -> Result<()> {
+    fn sync_to(&self, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
         // No lock on the log: a sealed segment does not change any more.
-        let sealed = if end.segment > 1 && end == Log::start_of(end.segment) {
-            self.known()?.log.sealed_file(end.segment - 1)?
+        let sealed = if end.at.segment > 1 && end.at == Log::start_of(end.at.segment) {
+            self.known()?.log.sealed_file(end.at.segment - 1)?
         } else {
             None
         };
         if let Some((sealed, len)) = sealed {
-            self.wait(&sealed, LogPos::new(end.segment - 1, u32::try_from(len).unwrap_or(u32::MAX)))?;
+            let sealed_end = LogPos::new(end.at.segment - 1, u32::try_from(len).unwrap_or(u32::MAX));
+            self.wait(&sealed, sealed_end, None)?;
         }
-        self.wait(file, end)
+        self.wait(&end.file, end.at, waiter)
     }
 
     /// Writes a snapshot when enough has happened since the last one.
     pub(super) fn save_snapshot(&self) -> Result<()> {
-        let (file, end, bytes) = {
+        let (end, bytes) = {
             let mut inner = self.known()?;
             if !snapshot::is_due(&inner.state) {
                 return Ok(());
             }
             let bytes = snapshot::encode(&inner.state, self.mark());
             inner.state.note_snapshot(bytes.len() as u64);
-            (inner.log.active().clone(), inner.state.position, bytes)
+            (LogEnd { file: inner.log.active().clone(), at: inner.state.position }, bytes)
         };
-        self.sync_to(&file, end)?;
+        self.sync_to(&end, None)?;
         snapshot::save(&*self.shared.options.disk, &self.dir, &bytes)
     }
 

@@ -12,7 +12,7 @@ use mio::net::TcpStream;
 
 use crate::auth;
 use crate::session::{
-    Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Step, Summary,
+    Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Settled, Step, Summary,
 };
 use crate::sys::FileRange;
 use crate::tls;
@@ -88,6 +88,8 @@ pub struct Connection {
     /// For [`Step::StartTls`].
     starttls: Option<Arc<tls::Context>>,
     leftover: Vec<u8>,
+    /// Output that others are making true ([`Settled::Later`]); no input is read while there is any.
+    unsettled: Option<Vec<u8>>,
     /// What the client has not taken; no input is read while there is any.
     backlog: Backlog,
     /// The poller was asked to say when the socket takes output.
@@ -137,6 +139,7 @@ impl Connection {
             has_opened: false,
             starttls,
             leftover: Vec::new(),
+            unsettled: None,
             backlog: Backlog::default(),
             is_watched_for_room: false,
             is_readable: false,
@@ -194,19 +197,46 @@ impl Connection {
         if let Err(outcome) = self.note(flags, now, limits) {
             return outcome;
         }
-        if !self.backlog.is_empty() {
-            match self.backlog.go_on(self.transport.stream(), now) {
-                Ok(Progress::Done) => self.last_activity = now,
-                Ok(progress) => return later(progress),
-                Err(error) => return self.lost(&error),
+        if self.unsettled.is_some() {
+            if !flags.contains(Flags::SETTLED) {
+                return Outcome::Park;
             }
+        } else if let Some(outcome) = self.go_on(now) {
+            return outcome;
         }
         scratch.load(&mut self.leftover);
         self.transport.load(scratch);
-        let outcome = self.converse(now, scratch).unwrap_or_else(|error| self.lose(&error, scratch));
+        let outcome = self.resume(now, scratch).unwrap_or_else(|error| self.lose(&error, scratch));
         scratch.store(&mut self.leftover);
         self.transport.store(scratch);
         outcome
+    }
+
+    /// Goes on with what the client has not taken; an outcome when it does not take all.
+    fn go_on(&mut self, now: Instant) -> Option<Outcome> {
+        if self.backlog.is_empty() {
+            return None;
+        }
+        match self.backlog.go_on(self.transport.stream(), now) {
+            Ok(Progress::Done) => self.last_activity = now,
+            Ok(progress) => return Some(later(progress)),
+            Err(error) => return Some(self.lost(&error)),
+        }
+        None
+    }
+
+    /// Goes on with output that had to wait, then with the session.
+    fn resume(&mut self, now: Instant, scratch: &mut Scratch) -> io::Result<Outcome> {
+        if let Some(output) = self.unsettled.take() {
+            scratch.output_buffer().extend_from_slice(&output);
+            if !self.send(scratch, now)? {
+                return Ok(Outcome::Park);
+            }
+            if let Some(outcome) = self.go_on(now) {
+                return Ok(outcome);
+            }
+        }
+        self.converse(now, scratch)
     }
 
     /// Takes note of what happened; an outcome when that ends the connection at once.
@@ -356,6 +386,9 @@ impl Connection {
             log::warn!(peer:% = self.peer.remote, bytes = dropped; "dropped what came in the clear behind STARTTLS");
         }
         let is_sent = self.send(scratch, now)?;
+        if self.unsettled.is_some() {
+            return Err(io::Error::other("TLS cannot begin behind what is not settled"));
+        }
         let context = self.starttls.take().ok_or_else(|| io::Error::other("there is no certificate"))?;
         self.transport.secure(&context)?;
         self.transport.load(scratch);
@@ -401,11 +434,19 @@ impl Connection {
         }
     }
 
-    /// Sends the thread's output; keeps what the socket does not take. `true` when all is sent.
+    /// Sends the thread's output; keeps what is not true yet, or what the socket does not take. `true` when all is sent.
     fn send(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<bool> {
-        if !self.session.settle(scratch.output_buffer()) {
-            self.phase = Phase::Closing;
-            self.backlog.detach();
+        match self.session.settle(scratch.output_buffer()) {
+            Settled::Yes => {}
+            Settled::Failed => {
+                self.phase = Phase::Closing;
+                self.backlog.detach();
+            }
+            Settled::Later => {
+                self.unsettled = Some(scratch.output().to_vec());
+                scratch.clear_output();
+                return Ok(false);
+            }
         }
         let bytes = self.transport.seal(scratch)?;
         let is_sent = self.backlog.send(self.transport.stream(), bytes, now)?;
@@ -426,7 +467,8 @@ impl Connection {
     /// Sends the last output, then closes. What the client has sent meanwhile is read and dropped: closing a
     /// socket with unread input makes the kernel send a reset, which can overtake the goodbye.
     fn finish(&mut self, scratch: &mut Scratch, now: Instant) -> io::Result<Outcome> {
-        if !self.backlog.is_empty() || !self.send(scratch, now)? {
+        let is_held_up = self.unsettled.is_some() || !self.backlog.is_empty();
+        if is_held_up || !self.send(scratch, now)? {
             return Ok(Outcome::Park);
         }
         self.transport.say_close(scratch);

@@ -1,6 +1,7 @@
 //! Time limits of a connection, with the time passed in.
 
 use std::net::{TcpListener, TcpStream as Client};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -73,12 +74,12 @@ impl Session for Sending {
         Step::Close
     }
 
-    fn settle(&mut self, output: &mut Vec<u8>) -> bool {
+    fn settle(&mut self, output: &mut Vec<u8>) -> Settled {
         if !self.is_settled && output.ends_with(b"a file:\n") {
             output.extend_from_slice(b"no\n");
-            return false;
+            return Settled::Failed;
         }
-        true
+        Settled::Yes
     }
 
     fn is_authenticated(&self) -> bool {
@@ -205,4 +206,73 @@ fn no_file_follows_what_cannot_be_made_true() {
     std::io::Write::write_all(&mut scene.client, b"send\n").unwrap();
     assert!(matches!(scene.run(Flags::READABLE, Duration::ZERO), Outcome::Closed(None)));
     assert_eq!(scene.received(), b"hello\na file:\nno\n");
+}
+
+/// Answers each input with "ok", which is true when `is_true` says so.
+struct Slow {
+    is_true: Arc<AtomicBool>,
+}
+
+impl Session for Slow {
+    fn open(&mut self, _: &mut Io<'_>) -> Step {
+        Step::Read
+    }
+
+    fn step(&mut self, io: &mut Io<'_>) -> Step {
+        if io.input().is_empty() {
+            return Step::Read;
+        }
+        io.consume(io.input().len());
+        io.output.extend_from_slice(b"ok\n");
+        Step::Read
+    }
+
+    fn event(&mut self, _: Event, io: &mut Io<'_>) -> Step {
+        io.output.extend_from_slice(b"bye\n");
+        Step::Close
+    }
+
+    fn settle(&mut self, output: &mut Vec<u8>) -> Settled {
+        let is_true = !output.ends_with(b"ok\n") || self.is_true.load(SeqCst);
+        if is_true { Settled::Yes } else { Settled::Later }
+    }
+
+    fn is_authenticated(&self) -> bool {
+        true
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::default()
+    }
+}
+
+#[test]
+fn output_waits_until_it_is_true() {
+    let is_true = Arc::new(AtomicBool::new(false));
+    let mut scene = Scene::with(Box::new(Slow { is_true: is_true.clone() }));
+    std::io::Write::write_all(&mut scene.client, b"one\n").unwrap();
+    assert!(matches!(scene.run(Flags::READABLE, Duration::ZERO), Outcome::Park));
+    std::io::Write::write_all(&mut scene.client, b"two\n").unwrap();
+    for news in [Flags::READABLE, Flags::CHANGED, Flags::SETTLED] {
+        assert!(matches!(scene.run(news, Duration::ZERO), Outcome::Park));
+        assert_eq!(scene.connection.backlog.total(), 0, "{news:?}");
+    }
+    is_true.store(true, SeqCst);
+    assert!(matches!(scene.run(Flags::READABLE, Duration::ZERO), Outcome::Park));
+    assert_eq!(scene.connection.backlog.total(), 0, "nobody has said so");
+    assert!(matches!(scene.run(Flags::SETTLED.with(Flags::SHUTDOWN), Duration::ZERO), Outcome::Closed(None)));
+    assert_eq!(scene.received(), b"ok\nbye\n", "the second command came too late");
+}
+
+#[test]
+fn input_that_came_while_output_waited_is_read() {
+    let is_true = Arc::new(AtomicBool::new(false));
+    let mut scene = Scene::with(Box::new(Slow { is_true: is_true.clone() }));
+    std::io::Write::write_all(&mut scene.client, b"one\n").unwrap();
+    assert!(matches!(scene.run(Flags::READABLE, Duration::ZERO), Outcome::Park));
+    std::io::Write::write_all(&mut scene.client, b"two\n").unwrap();
+    assert!(matches!(scene.run(Flags::READABLE, Duration::ZERO), Outcome::Park));
+    is_true.store(true, SeqCst);
+    assert!(matches!(scene.run(Flags::SETTLED, Duration::ZERO), Outcome::Park));
+    assert_eq!(scene.received(), b"ok\nok\n");
 }

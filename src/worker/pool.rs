@@ -29,9 +29,10 @@ use super::scoreboard::{Counter, Scoreboard};
 use super::scratch::Scratch;
 use super::slot::Flags;
 use super::slots::{Slot, Slots};
+use super::thread;
 use super::wheel::Tick;
 
-/// Names of what the poller watches besides sessions, whose names are `generation << 32 | slot`.
+/// Names of what the poller watches besides sessions, whose names are their tokens' numbers.
 pub const WAKER: Event = Event(usize::MAX);
 pub const NOTIFY: Event = Event(usize::MAX - 1);
 pub const AUTH: Event = Event(usize::MAX - 2);
@@ -347,7 +348,7 @@ impl Pool {
         let mut auth = hold(&self.auth);
         // A failure is not the session's: its request expires, and the client hears `UNAVAILABLE`.
         let _ = auth.link.ensure_connected(now);
-        auth.link.submit(number(token), request, now);
+        auth.link.submit(token.number(), request, now);
         self.flush_auth(&mut auth);
         drop(auth);
         if is_first {
@@ -410,7 +411,7 @@ impl Pool {
                 Reply::Denied => self.board.increment(self.index, Counter::FailedLogins),
                 Reply::Unavailable => {}
             }
-            let token = Token { slot: id as u32, generation: (id >> 32) as u32 };
+            let token = Token::from_number(id);
             let Some(slot) = self.slot(token.slot) else { continue };
             // Under the lock that `close` takes after the slot changed generation: no answer is left behind.
             let mut answers = hold(&self.answers);
@@ -441,6 +442,17 @@ impl Wake for Pool {
     fn wake(&self, token: Token) {
         self.notify(token, Flags::CHANGED);
     }
+
+    fn settled(&self, token: Token) {
+        self.notify(token, Flags::SETTLED);
+    }
+
+    fn settles_next(&self, token: Token) {
+        let Some(slot) = self.slot(token.slot) else { return };
+        if slot.state.notify(token.generation, Flags::SETTLED) && !thread::takes(self, token.slot) {
+            self.inbox.push_ready(token.slot);
+        }
+    }
 }
 
 fn token(index: u32, slot: &Slot) -> Token {
@@ -449,11 +461,7 @@ fn token(index: u32, slot: &Slot) -> Token {
 
 /// What the poller calls the session.
 fn event(token: Token) -> Event {
-    Event(number(token) as usize)
-}
-
-fn number(token: Token) -> u64 {
-    u64::from(token.generation) << 32 | u64::from(token.slot)
+    Event(token.number() as usize)
 }
 
 /// Nothing that these locks protect is left half-changed by a panic: sessions are closed after one.

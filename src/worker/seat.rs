@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token as Interest};
 
+use crate::session::Token;
+
 use super::limits::{AUTH_TICK, EVENTS_PER_POLL};
 use super::pool::{AUTH, NOTIFY, Pool, WAKER};
 use super::slot::Flags;
@@ -64,8 +66,8 @@ impl Seat {
                 WAKER => {}
                 NOTIFY => pool.receive_notifications(),
                 AUTH => pool.receive_answers(event.is_read_closed()),
-                Interest(token) => {
-                    let (slot, generation) = (token as u32, (token >> 32) as u32);
+                Interest(number) => {
+                    let Token { slot, generation } = Token::from_number(number as u64);
                     if pool.slot(slot).is_some_and(|slot| slot.state.notify(generation, flags_of(event))) {
                         queue.push_back(slot);
                     }

@@ -42,6 +42,8 @@ impl Flags {
     pub const RESUME: Flags = Flags(1 << 7);
     /// An administrator ends the session.
     pub const KILLED: Flags = Flags(1 << 8);
+    /// Others have made true, or tried to, what its output says.
+    pub const SETTLED: Flags = Flags(1 << 9);
 
     pub fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

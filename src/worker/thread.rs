@@ -25,6 +25,18 @@ struct Desk {
     batch_start: Cell<Instant>,
 }
 
+thread_local! {
+    /// That of this thread, if it belongs to a pool.
+    static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
+}
+
+/// Has this thread run a queued session of the pool after the one that it runs now; `false` when it cannot.
+pub fn takes(pool: &Pool, slot: u32) -> bool {
+    DESK.with_borrow(|desk| {
+        desk.as_ref().is_some_and(|desk| std::ptr::eq(&*desk.pool, pool) && desk.add(slot))
+    })
+}
+
 /// Runs sessions for as long as the process lives.
 pub fn work(pool: Arc<Pool>, number: usize) {
     let desk = Rc::new(Desk {
@@ -36,6 +48,7 @@ pub fn work(pool: Arc<Pool>, number: usize) {
     });
     let hook = Rc::clone(&desk);
     sys::on_blocking(move || hook.clear());
+    DESK.set(Some(Rc::clone(&desk)));
     // Most threads of a large pool never get to run a session: they own no buffers.
     let mut scratch = None;
     loop {
@@ -129,12 +142,19 @@ impl Desk {
                     self.queue.borrow_mut().push_back(slot);
                 }
             }
-            None if self.pool.roster.is_seat_free() => self.pool.inbox.push_ready(slot),
-            None => {
-                self.queue.borrow_mut().push_back(slot);
-                self.until_poll.set(self.until_poll.get() + 1);
-            }
+            None if self.add(slot) => {}
+            None => self.pool.inbox.push_ready(slot),
         }
+    }
+
+    /// Queues a session behind what this thread has to run, unless the seat waits for a thread.
+    fn add(&self, slot: u32) -> bool {
+        let may = !self.pool.roster.is_seat_free();
+        if may {
+            self.queue.borrow_mut().push_back(slot);
+            self.until_poll.set(self.until_poll.get() + 1);
+        }
+        may
     }
 
     /// This thread is about to block: nothing may wait for it.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pid` | says the worker's process number |
 //! | `block MS` | blocks the thread, as a sync of the disk would |
+//! | `share MS` | blocks one thread, for all that wait for the same |
 //! | `spin MS` | works, and yields between |
 //! | `stir MS` | makes news for itself, one after the other |
 //! | `flood N` | sends N bytes, as fast as the client takes them |
@@ -11,21 +12,37 @@
 //! | `login NAME` | asks the auth process |
 //! | `panic`, `quit` | |
 
+mod disk;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use disk::Disk;
 use heliograph::auth::{Mechanism, Reply, Request};
 use heliograph::notify::{Hub, Watch, WatchKey};
-use heliograph::session::{Event, INPUT_LIMIT, Io, Peer, Protocol, Refusal, Session, Step, Summary, Token};
+use heliograph::session::{
+    Event, INPUT_LIMIT, Io, Peer, Protocol, Refusal, Session, Settled, Step, Summary, Token,
+};
 use heliograph::store::{MailboxId, UserName};
 use heliograph::sys::{Secret, about_to_block};
 
 pub struct Echo {
-    pub hub: Arc<Hub>,
+    hub: Arc<Hub>,
+    disk: Arc<Disk>,
+}
+
+impl Echo {
+    pub fn new(hub: Arc<Hub>) -> Self {
+        let disk = Arc::new(Disk::new(Arc::clone(hub.waker())));
+        Echo { hub, disk }
+    }
 }
 
 struct EchoSession {
     hub: Arc<Hub>,
+    disk: Arc<Disk>,
+    /// The round of the disk that makes the output true.
+    awaited: Option<u64>,
     token: Token,
     peer: Peer,
     task: Task,
@@ -45,6 +62,8 @@ impl Protocol for Echo {
     fn session(&self, token: Token, peer: Peer) -> Box<dyn Session> {
         Box::new(EchoSession {
             hub: Arc::clone(&self.hub),
+            disk: Arc::clone(&self.disk),
+            awaited: None,
             token,
             peer,
             task: Task::None,
@@ -103,6 +122,16 @@ impl Session for EchoSession {
         self.step(io)
     }
 
+    fn settle(&mut self, _: &mut Vec<u8>) -> Settled {
+        match self.awaited {
+            Some(round) if !self.disk.reaches(round, self.token) => Settled::Later,
+            _ => {
+                self.awaited = None;
+                Settled::Yes
+            }
+        }
+    }
+
     fn is_authenticated(&self) -> bool {
         self.is_authenticated
     }
@@ -151,6 +180,10 @@ impl EchoSession {
                 about_to_block();
                 std::thread::sleep(Duration::from_millis(number as u64));
                 io.output.extend_from_slice(b"blocked\n");
+            }
+            "share" => {
+                self.awaited = Some(self.disk.write(Duration::from_millis(number as u64)));
+                io.output.extend_from_slice(b"shared\n");
             }
             "spin" => self.task = Task::Spin(Instant::now() + Duration::from_millis(number as u64)),
             "stir" => {

@@ -35,8 +35,8 @@ use super::command::append::Append;
 use super::framing::{FrameLimits, Framer};
 use super::limits::MAX_OFFENCES;
 use crate::auth;
-use crate::session::{Event, Goodbye, Io, Peer, Security, Session, Step, Summary, Token};
-use crate::store::User;
+use crate::session::{Event, Goodbye, Io, Peer, Security, Session, Settled, Step, Summary, Token};
+use crate::store::{LogEnd, User, Waiter};
 use idle::Idle;
 use running::Running;
 
@@ -63,6 +63,8 @@ pub(super) struct ImapSession {
     reason: &'static str,
     /// Where in the output the first answer stands that is true only when the user's log is synced.
     promised: Option<usize>,
+    /// Up to where: known while others sync.
+    awaited: Option<LogEnd>,
 }
 
 /// What the next bytes mean.
@@ -99,6 +101,7 @@ impl ImapSession {
             selects: 0,
             reason: "disconnect",
             promised: None,
+            awaited: None,
         }
     }
 
@@ -214,9 +217,14 @@ impl Session for ImapSession {
         step.unwrap_or_else(|| self.step(io))
     }
 
-    fn settle(&mut self, output: &mut Vec<u8>) -> bool {
-        let Some(said) = self.promised.take() else { return true };
-        let Some(Err(error)) = self.user.as_ref().map(|user| user.settle()) else { return true };
+    fn settle(&mut self, output: &mut Vec<u8>) -> Settled {
+        let Some(said) = self.promised else { return Settled::Yes };
+        let settled = self.sync_log();
+        if let Ok(false) = settled {
+            return Settled::Later;
+        }
+        (self.promised, self.awaited) = (None, None);
+        let Err(error) = settled else { return Settled::Yes };
         self.log_error(&error);
         output.truncate(said);
         reply::bye(
@@ -224,7 +232,7 @@ impl Session for ImapSession {
             "[UNAVAILABLE] the server's disk fails: the commands without an answer may be lost",
         );
         self.close("storeerror");
-        false
+        Settled::Failed
     }
 
     fn is_authenticated(&self) -> bool {
@@ -260,6 +268,19 @@ impl ImapSession {
                 None
             }
         }
+    }
+
+    /// Makes durable what the session knows of the user's log; `false`: others are at it, and the session will be told.
+    fn sync_log(&mut self) -> crate::store::Result<bool> {
+        let Some(user) = &self.user else { return Ok(true) };
+        // As of the first time: what others write meanwhile must not hold this session up.
+        let end = match self.awaited.take() {
+            Some(end) => end,
+            None => user.log_end()?,
+        };
+        let is_durable = user.settle(&end, Some(Waiter(self.token.number())))?;
+        self.awaited = (!is_durable).then_some(end);
+        Ok(is_durable)
     }
 
     /// Only IDLE tells of changes when they happen; all else does at the end of commands.

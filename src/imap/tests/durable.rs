@@ -104,6 +104,42 @@ fn a_sync_that_another_session_has_made_serves_too() {
     assert_eq!(disk.syncs.load(SeqCst), 1);
 }
 
+/// Writes a message, without an answer yet.
+fn begins_to_append(client: &mut Client) {
+    client.unread.extend_from_slice(format!("a APPEND INBOX {MESSAGE}\r\n").as_bytes());
+    client.one_call(|session, io| session.step(io));
+}
+
+fn settles(client: &mut Client) -> Settled {
+    client.session.settle(&mut client.output)
+}
+
+#[test]
+fn a_session_needs_no_thread_while_another_one_syncs() {
+    let (server, disk, mut first) = watched();
+    let [mut second, mut third, mut fourth] = [(); 3].map(|()| server.ada());
+    begins_to_append(&mut first);
+    let busy = disk.busy.lock().unwrap();
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| settles(&mut first));
+        while disk.syncs.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        begins_to_append(&mut second);
+        assert_eq!(settles(&mut second), Settled::Later);
+        drop(busy);
+        assert_eq!(syncing.join().unwrap(), Settled::Yes);
+    });
+    begins_to_append(&mut third);
+    assert_eq!(settles(&mut third), Settled::Yes);
+    assert_eq!(disk.syncs.load(SeqCst), 2, "the first one's was begun before the others wrote");
+    begins_to_append(&mut fourth);
+    assert_eq!(settles(&mut second), Settled::Yes);
+    assert_eq!(disk.syncs.load(SeqCst), 2, "what is written meanwhile does not hold it up");
+    second.send_output();
+    hears(&second.heard(), &["a OK"]);
+}
+
 #[test]
 fn what_a_lost_client_did_becomes_durable_soon() {
     let (_server, disk, mut client) = watched();

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::auth;
-use crate::session::{Event, Io, Session, Step};
+use crate::session::{Event, Io, Session, Settled, Step};
 use crate::store::{ChangeListener, ModSeq, Options};
 use crate::sys::FileRange;
 
@@ -220,7 +220,9 @@ impl Client {
     }
 
     fn send_output(&mut self) {
-        self.is_closed |= !self.session.settle(&mut self.output);
+        let settled = self.session.settle(&mut self.output);
+        assert_ne!(settled, Settled::Later, "nobody else is at it");
+        self.is_closed |= settled == Settled::Failed;
         self.said.append(&mut self.output);
     }
 

@@ -51,7 +51,7 @@ fn boot_after(image: &Image, mut whim: Whim) -> Vec<String> {
 
 fn try_append(user: &Arc<User>, n: usize) -> Result<Appended> {
     let appended = user.append("INBOX", vec![message(user, &body(n), FlagList::default())], None)?;
-    user.settle()?;
+    user.settle(&user.log_end()?, None)?;
     Ok(appended)
 }
 

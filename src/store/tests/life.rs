@@ -297,7 +297,7 @@ impl Living<'_> {
     fn may_settle(&mut self, user: &User) -> bool {
         let settles = !self.whim.chance(4);
         if settles {
-            user.settle().unwrap();
+            user.settle(&user.log_end().unwrap(), None).unwrap();
         }
         settles
     }

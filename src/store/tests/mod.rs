@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::*;
 
-struct Deaf;
+pub(super) struct Deaf;
 
 impl ChangeListener for Deaf {
     fn changed(&self, _: &UserName, _: MailboxId, _: ModSeq) {}
