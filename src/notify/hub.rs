@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 
 use crate::session::{Token, Waker};
-use crate::store::{ChangeListener, MailboxId, ModSeq, UserName};
+use crate::store::{ChangeListener, MailboxId, ModSeq, UserName, Waiter};
 
 use super::bus::{Endpoint, News};
 use super::key::WatchKey;
@@ -145,6 +145,14 @@ impl Drop for Watch {
 impl ChangeListener for Hub {
     fn changed(&self, user: &UserName, mailbox: MailboxId, _modseq: ModSeq) {
         self.publish(self.key(user, mailbox));
+    }
+
+    fn synced(&self, waiter: Waiter) {
+        self.waker.settled(Token::from_number(waiter.0));
+    }
+
+    fn syncs_next(&self, waiter: Waiter) {
+        self.waker.settles_next(Token::from_number(waiter.0));
     }
 }
 

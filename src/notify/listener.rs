@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::event::{Kind, Writer, mailbox_name};
 use super::hub::Hub;
 use super::publisher::Publisher;
-use crate::session::Token;
 use crate::store::{
     Change, ChangeListener, FlagStep, Flags, MailboxId, Message, ModSeq, Uid, UserName, Waiter, What,
 };
@@ -32,11 +31,11 @@ impl ChangeListener for Listener {
     }
 
     fn synced(&self, waiter: Waiter) {
-        self.hub.waker().settled(Token::from_number(waiter.0));
+        self.hub.synced(waiter);
     }
 
     fn syncs_next(&self, waiter: Waiter) {
-        self.hub.waker().settles_next(Token::from_number(waiter.0));
+        self.hub.syncs_next(waiter);
     }
 
     fn asks(&self) -> bool {

@@ -72,6 +72,11 @@ impl GroupSync {
         if durable.segment == end.segment { end.offset.saturating_sub(durable.offset) } else { end.offset }
     }
 
+    /// Whether all before `end` is on stable storage.
+    pub fn reaches(&self, end: LogPos) -> bool {
+        self.progress().durable >= end
+    }
+
     /// Says that a sync failed in another process, all before `durable` being on stable storage.
     pub fn suspect(&self, durable: LogPos) {
         let mut progress = self.progress();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::change::{What, flag_steps};
+use super::change::{Kept, flag_steps};
 use super::error::{Refusal, Result};
 use super::flags::{FlagChange, FlagList, Keyword, KeywordSet};
 use super::mailbox::Mailbox;
@@ -69,6 +69,7 @@ impl Selected {
             Ok((stored, mailbox.highest_modseq, steps.unwrap_or_default()))
         })?;
         user.settle_flags(&written)?;
+        let end = written.end();
         let (mut stored, before, steps) = written.value;
         if let Some(modseq) = stored.modseq {
             // Nothing else happened in between: the view is at this change already.
@@ -79,7 +80,7 @@ impl Selected {
             }
             user.changed(id, modseq);
             if !steps.is_empty() {
-                user.tell(id, Some(modseq), What::Flags(&steps));
+                user.tell_in_turn(end, id, modseq, Kept::Flags(steps));
             }
             stored.keywords = self.learn_keywords()?;
         }
@@ -122,9 +123,8 @@ impl Selected {
         if !gone.is_empty() {
             self.user.changed(id, *modseq);
         }
-        self.user.settle_for_listener(&written)?;
         if !gone.is_empty() {
-            self.user.tell(id, Some(*modseq), What::Expunged(gone));
+            self.user.tell_settled(written.end(), id, *modseq, || Kept::Expunged(gone.clone()));
         }
         let is_next = !gone.is_empty() && !self.has_deferred() && modseq.0 == self.synced.0 + 1;
         let known = if is_next { *modseq } else { self.known_modseq() };

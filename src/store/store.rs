@@ -219,6 +219,7 @@ impl Store {
         let users = std::mem::take(&mut *self.users());
         for user in users.all() {
             report(&user, user.sync_all());
+            user.tell_durable();
         }
         let mut chores = self.shared.chores();
         chores.closed = true;
@@ -253,7 +254,7 @@ impl Shared {
         let mut looked = Instant::now();
         while let Some(users) = self.next_chores() {
             for user in users.into_values() {
-                report(&user, user.sync_all().and_then(|()| user.save_snapshot()));
+                report(&user, user.do_chores());
             }
             if looked.elapsed() >= LOOK_AROUND {
                 looked = Instant::now();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::change::What;
+use super::change::Kept;
 use super::error::{Refusal, Result};
 use super::flags::FlagList;
 use super::limits::{MAX_KEYWORDS, MAX_MULTIAPPEND, MAX_TRANSFER};
@@ -74,8 +74,8 @@ impl User {
             view.take_recent(from, &arrival.appended.uids);
         }
         self.changed(arrival.mailbox, arrival.modseq);
-        self.settle_for_listener(&written)?;
-        self.tell(arrival.mailbox, Some(arrival.modseq), What::Arrived(&arrival.appended.uids));
+        let kept = || Kept::Arrived(arrival.appended.uids.clone());
+        self.tell_settled(written.end(), arrival.mailbox, arrival.modseq, kept);
         Ok(written.value.appended)
     }
 }
@@ -264,10 +264,10 @@ impl Selected {
         if moves {
             user.changed(source, *source_modseq);
         }
-        user.settle_for_listener(&written)?;
-        user.tell(arrival.mailbox, Some(arrival.modseq), What::Arrived(&arrival.appended.uids));
+        let kept = || Kept::Arrived(arrival.appended.uids.clone());
+        user.tell_settled(written.end(), arrival.mailbox, arrival.modseq, kept);
         if moves {
-            user.tell(source, Some(*source_modseq), What::Expunged(taken));
+            user.tell_settled(written.end(), source, *source_modseq, || Kept::Expunged(taken.clone()));
         }
         let Appended { uid_validity, uids } = arrival.appended.clone();
         Ok(Copied { uid_validity, source: taken.clone(), target: uids })

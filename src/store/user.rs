@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::change::Untold;
 use super::checkpoint;
 use super::content::Content;
 use super::disk::check_dirs;
@@ -44,6 +45,7 @@ pub struct User {
     /// The file whose lock orders writers of all processes.
     lock: Arc<File>,
     sync: GroupSync,
+    pub(super) untold: Untold,
     arriving: Arc<Arriving>,
     /// Tells this handle from others for the same user, before and after it.
     opened: u64,
@@ -69,6 +71,13 @@ pub struct LogEnd {
 pub(super) struct Written<T> {
     pub value: T,
     end: Option<LogEnd>,
+}
+
+impl<T> Written<T> {
+    /// Where the log ended after it; `None` when nothing was written.
+    pub fn end(&self) -> Option<LogPos> {
+        self.end.as_ref().map(|end| end.at)
+    }
 }
 
 /// How often a user whose log makes room at this moment is read again.
@@ -102,8 +111,8 @@ impl User {
         }
         let opened = shared.opened.fetch_add(1, Ordering::Relaxed);
         let arriving = Arriving::within(&shared.arriving);
-        let user =
-            User { name, dir: dir.into(), shared, inner: Mutex::new(inner), lock, sync, arriving, opened };
+        let (dir, inner, untold) = (dir.into(), Mutex::new(inner), Untold::default());
+        let user = User { name, dir, shared, inner, lock, sync, untold, arriving, opened };
         user.found(notes)?;
         Ok(user)
     }
@@ -338,8 +347,12 @@ impl User {
     ///
     /// # Errors
     /// When the disk fails. What was written since the last success may be lost with the next loss of power.
-    pub fn settle(&self, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
-        self.sync_to(end, waiter)
+    pub fn settle(self: &Arc<Self>, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
+        let is_durable = self.sync_to(end, waiter)?;
+        if is_durable {
+            self.tell_durable();
+        }
+        Ok(is_durable)
     }
 
     /// As [`settle`](Self::settle), soon, with nobody waiting for it.
@@ -347,9 +360,16 @@ impl User {
         self.shared.defer_sync(self);
     }
 
-    /// Whoever follows changes hears of those that are on stable storage.
-    pub(super) fn settle_for_listener<T>(&self, written: &Written<T>) -> Result<()> {
-        if self.is_heard() { self.wait_durable(written) } else { Ok(()) }
+    /// Whether all before `end` is on stable storage.
+    pub(super) fn is_durable(&self, end: LogPos) -> bool {
+        self.sync.reaches(end)
+    }
+
+    /// What need not be done at once: makes everything durable, tells of it, and writes a snapshot when one is due.
+    pub(super) fn do_chores(self: &Arc<Self>) -> Result<()> {
+        self.sync_all()?;
+        self.tell_durable();
+        self.save_snapshot()
     }
 
     /// `false`: `waiter` will be told.

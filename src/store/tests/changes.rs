@@ -47,6 +47,12 @@ impl ChangeListener for Scribe {
 }
 
 impl Scribe {
+    /// What it is told as soon as the user's changes are on stable storage.
+    fn settle(&self, user: &Arc<User>) -> Vec<String> {
+        user.settle(&user.log_end().unwrap(), None).unwrap();
+        self.take()
+    }
+
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.said.lock().unwrap())
     }
@@ -64,7 +70,7 @@ fn open() -> (Place, Arc<Scribe>, Arc<User>, Store) {
 fn messages_that_come_change_and_go() {
     let (_place, scribe, user, _store) = open();
     append_many(&user, "inbox", 2);
-    assert_eq!(scribe.take(), ["INBOX: arrived [1, 2] headers [44, 44] [2 0 0 0 last 2]"]);
+    assert_eq!(scribe.settle(&user), ["INBOX: arrived [1, 2] headers [44, 44] [2 0 0 0 last 2]"]);
     let mut view = select(&user, "INBOX");
     add(&mut view, &uids(1..=1), flags(Flags::SEEN, &["$Forwarded"]));
     add(&mut view, &uids(1..=2), flags(Flags::SEEN | Flags::DELETED, &[]));
@@ -81,14 +87,15 @@ fn messages_that_come_change_and_go() {
     view.expunge(None).unwrap();
     view.expunge(None).unwrap();
     assert_eq!(
-        scribe.take(),
+        scribe.settle(&user),
         [
             "box: created [0 0 0 0 last 0]",
-            "box: arrived [1] headers [44] [1 1 1 1 last 1]",
+            "box: arrived [1] headers [44] [2 2 2 2 last 2]",
             "box: arrived [2] headers [44] [2 2 2 2 last 2]",
-            "INBOX: expunged [1] [1 1 1 1 last 2]",
+            "INBOX: expunged [1] [0 0 0 0 last 2]",
             "INBOX: expunged [2] [0 0 0 0 last 2]",
-        ]
+        ],
+        "the counters are those of the time when it is told"
     );
 }
 
@@ -99,7 +106,7 @@ fn mailboxes_that_get_other_names() {
         user.create(name, SpecialUses::NONE).unwrap();
     }
     append(&user, "INBOX", 1);
-    scribe.take();
+    scribe.settle(&user);
     user.rename("a", "c").unwrap();
     let mut said = scribe.take();
     said.sort();
@@ -126,5 +133,47 @@ fn nobody_is_told_who_does_not_ask() {
     user.create("box", SpecialUses::NONE).unwrap();
     user.rename("box", "other").unwrap();
     user.delete("other").unwrap();
-    assert_eq!(scribe.take(), [""; 0]);
+    assert_eq!(scribe.settle(&user), [""; 0]);
+}
+
+#[test]
+fn changes_that_came_together_share_a_sync_and_are_told_after_it_in_their_order() {
+    let (place, scribe, disk) = (Place::new(), Arc::new(Scribe::default()), Arc::new(Counting::default()));
+    let store = Store::open(Options::new(place.dir.path()).on(disk.clone()), scribe.clone()).unwrap();
+    let user = store.user(&ada()).unwrap();
+    scribe.asks.store(true, Ordering::Relaxed);
+    append(&user, "INBOX", 1);
+    scribe.settle(&user);
+    disk.syncs.store(0, Ordering::Relaxed);
+    let mut view = select(&user, "INBOX");
+    append(&user, "INBOX", 1);
+    add(&mut view, &uids(1..=1), flags(Flags::DELETED, &[]));
+    view.expunge(None).unwrap();
+    assert_eq!((scribe.take(), disk.syncs.load(Ordering::Relaxed)), (vec![], 0));
+    assert_eq!(
+        scribe.settle(&user),
+        [
+            "INBOX: arrived [2] headers [44] [1 0 0 0 last 2]",
+            "INBOX: flags 1 00 to 08 [1 0 0 0 last 2]",
+            "INBOX: expunged [1] [1 0 0 0 last 2]",
+        ]
+    );
+    assert_eq!(disk.syncs.load(Ordering::Relaxed), 1);
+    append(&user, "INBOX", 1);
+    user.create("box", SpecialUses::NONE).unwrap();
+    assert_eq!(
+        scribe.take(),
+        ["INBOX: arrived [3] headers [44] [2 0 0 0 last 3]", "box: created [0 0 0 0 last 0]"],
+        "what made the second durable did it for the first"
+    );
+}
+
+#[test]
+fn what_nobody_settles_is_told_soon() {
+    let (_place, scribe, user, _store) = open();
+    append(&user, "INBOX", 1);
+    user.settle_soon();
+    while scribe.take().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }

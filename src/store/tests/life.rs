@@ -294,7 +294,7 @@ impl Living<'_> {
     }
 
     /// Mostly a session answers at once; sometimes its next command has come already, and one sync will do for both.
-    fn may_settle(&mut self, user: &User) -> bool {
+    fn may_settle(&mut self, user: &Arc<User>) -> bool {
         let settles = !self.whim.chance(4);
         if settles {
             user.settle(&user.log_end().unwrap(), None).unwrap();
