@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::change::{Kept, flag_steps};
+use super::change::flag_steps;
 use super::error::{Refusal, Result};
 use super::flags::{FlagChange, FlagList, Keyword, KeywordSet};
 use super::mailbox::Mailbox;
@@ -13,6 +13,7 @@ use super::names::{MailboxId, ModSeq};
 use super::payload::{Expunge, FlagsChange};
 use super::record::{Kind, Transaction};
 use super::state::State;
+use super::telling::Kept;
 use super::transfer::check_keywords;
 use super::uid_index::UidIndex;
 use super::uid_set::UidSet;
@@ -69,7 +70,7 @@ impl Selected {
             Ok((stored, mailbox.highest_modseq, steps.unwrap_or_default()))
         })?;
         user.settle_flags(&written)?;
-        let end = written.end();
+        let end = written.ends_at();
         let (mut stored, before, steps) = written.value;
         if let Some(modseq) = stored.modseq {
             // Nothing else happened in between: the view is at this change already.
@@ -124,7 +125,7 @@ impl Selected {
             self.user.changed(id, *modseq);
         }
         if !gone.is_empty() {
-            self.user.tell_settled(written.end(), id, *modseq, || Kept::Expunged(gone.clone()));
+            self.user.tell_settled(written.ends_at(), id, *modseq, || Kept::Expunged(gone.clone()));
         }
         let is_next = !gone.is_empty() && !self.has_deferred() && modseq.0 == self.synced.0 + 1;
         let known = if is_next { *modseq } else { self.known_modseq() };

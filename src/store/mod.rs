@@ -21,6 +21,7 @@ mod checkpoint;
 mod compact;
 mod content;
 mod disk;
+mod durable;
 mod epoch;
 mod error;
 mod files;
@@ -50,6 +51,7 @@ mod snapshot;
 mod state;
 #[allow(clippy::module_inception)]
 mod store;
+mod telling;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,7 @@ pub use compact::Compacted;
 pub use content::Content;
 #[cfg(test)]
 pub(crate) use disk::Counting;
+pub use durable::LogEnd;
 pub use epoch::{begin_epoch, close_epoch};
 pub use error::{Error, Refusal, Result};
 pub use flags::{FlagChange, FlagList, Flags, Keyword, KeywordSet, KeywordTable};
@@ -89,7 +92,7 @@ pub use tree::{DELIMITER, SpecialUses, Tree, TreeEntry, canonical_inbox, is_bene
 pub use uid_index::UidIndex;
 pub use uid_set::UidSet;
 pub use upload::{NewMessage, Upload};
-pub use user::{LogEnd, User};
+pub use user::User;
 pub use users::{UserDir, has_mail, user_dirs};
 pub use view::{Access, Changes, Expunges, Selected};
 pub use window::Window;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::change::Kept;
 use super::error::{Refusal, Result};
 use super::flags::FlagList;
 use super::limits::{MAX_KEYWORDS, MAX_MULTIAPPEND, MAX_TRANSFER};
@@ -14,6 +13,7 @@ use super::names::{MailboxId, ModSeq, Uid};
 use super::payload::{Append, Entry, Expunge};
 use super::record::{Kind, Transaction};
 use super::state::State;
+use super::telling::Kept;
 use super::tree::canonical_inbox;
 use super::uid_set::UidSet;
 use super::upload::{NewMessage, Prepared, Stored, new_number};
@@ -75,7 +75,7 @@ impl User {
         }
         self.changed(arrival.mailbox, arrival.modseq);
         let kept = || Kept::Arrived(arrival.appended.uids.clone());
-        self.tell_settled(written.end(), arrival.mailbox, arrival.modseq, kept);
+        self.tell_settled(written.ends_at(), arrival.mailbox, arrival.modseq, kept);
         Ok(written.value.appended)
     }
 }
@@ -265,9 +265,9 @@ impl Selected {
             user.changed(source, *source_modseq);
         }
         let kept = || Kept::Arrived(arrival.appended.uids.clone());
-        user.tell_settled(written.end(), arrival.mailbox, arrival.modseq, kept);
+        user.tell_settled(written.ends_at(), arrival.mailbox, arrival.modseq, kept);
         if moves {
-            user.tell_settled(written.end(), source, *source_modseq, || Kept::Expunged(taken.clone()));
+            user.tell_settled(written.ends_at(), source, *source_modseq, || Kept::Expunged(taken.clone()));
         }
         let Appended { uid_validity, uids } = arrival.appended.clone();
         Ok(Copied { uid_validity, source: taken.clone(), target: uids })

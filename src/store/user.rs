@@ -10,13 +10,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::change::Untold;
+use super::Message;
 use super::checkpoint;
 use super::content::Content;
 use super::disk::check_dirs;
+use super::durable::LogEnd;
 use super::error::{Error, Result};
 use super::files::LogFiles;
-use super::group_sync::{GroupSync, Waiter};
+use super::group_sync::GroupSync;
 use super::hot::Key;
 use super::limits::MAX_UNSYNCED;
 use super::log::{self, Log, PreparedSegment};
@@ -31,10 +32,10 @@ use super::replay::{Tail, apply_own, catch_up, settle};
 use super::snapshot;
 use super::state::State;
 use super::store::Shared;
+use super::telling::Untold;
 use super::tree::SpecialUses;
 use super::upload::{Arriving, Upload, random};
 use super::wire::PutFields;
-use super::{FlagSync, Message};
 
 /// A handle that all sessions of a user in this process share.
 pub struct User {
@@ -43,8 +44,8 @@ pub struct User {
     pub(super) shared: Arc<Shared>,
     inner: Mutex<Inner>,
     /// The file whose lock orders writers of all processes.
-    lock: Arc<File>,
-    sync: GroupSync,
+    pub(super) lock: Arc<File>,
+    pub(super) sync: GroupSync,
     pub(super) untold: Untold,
     arriving: Arc<Arriving>,
     /// Tells this handle from others for the same user, before and after it.
@@ -58,26 +59,11 @@ pub(super) struct Inner {
     buffer: Vec<u8>,
 }
 
-/// How far a log reached at some moment.
-#[derive(Clone, Debug)]
-pub struct LogEnd {
-    /// The file that the end is in.
-    file: Arc<File>,
-    at: LogPos,
-}
-
 /// What a transaction gave, and what has to be synced for it.
 #[derive(Debug)]
 pub(super) struct Written<T> {
     pub value: T,
-    end: Option<LogEnd>,
-}
-
-impl<T> Written<T> {
-    /// Where the log ended after it; `None` when nothing was written.
-    pub fn end(&self) -> Option<LogPos> {
-        self.end.as_ref().map(|end| end.at)
-    }
+    pub end: Option<LogEnd>,
 }
 
 /// How often a user whose log makes room at this moment is read again.
@@ -143,7 +129,7 @@ impl User {
         Ok(())
     }
 
-    fn leave(&self, notes: Notes) {
+    pub(super) fn leave(&self, notes: Notes) {
         notes.leave(&*self.shared.options.disk, &self.lock, &self.dir);
     }
 
@@ -315,105 +301,6 @@ impl User {
         Ok((state.position.segment, began.elapsed()))
     }
 
-    /// Syncs the segment before the active one while that is empty: nothing may be written to a segment before all that
-    /// is in front of it is on stable storage, whoever wrote it.
-    fn sync_sealed(&self, log: &Log, end: LogPos) -> Result<()> {
-        if end.segment == 1 || end != Log::start_of(end.segment) {
-            return Ok(());
-        }
-        let sealed = end.segment - 1;
-        let Some((file, len)) = log.sealed_file(sealed)? else { return Ok(()) };
-        self.wait(&file, LogPos::new(sealed, u32::try_from(len).unwrap_or(u32::MAX)), None).map(drop)
-    }
-
-    /// Waits until a transaction is on stable storage.
-    pub(super) fn wait_durable<T>(&self, written: &Written<T>) -> Result<()> {
-        let Some(LogEnd { file, at }) = &written.end else { return Ok(()) };
-        self.wait(file, *at, None).map(drop)
-    }
-
-    /// How far this process knows the log.
-    ///
-    /// # Errors
-    /// When the state is lost and cannot be read again.
-    pub fn log_end(&self) -> Result<LogEnd> {
-        let inner = self.known()?;
-        Ok(LogEnd { file: inner.log.active().clone(), at: inner.state.position })
-    }
-
-    /// Waits until all that was written before `end` is on stable storage: before a client hears OK for it. One sync
-    /// serves everything that waits for it, from whatever session. Where another thread is at it, a `waiter` is left
-    /// behind instead: `false` then. The listener is told of it when that one is done, and `waiter` has to ask again.
-    ///
-    /// # Errors
-    /// When the disk fails. What was written since the last success may be lost with the next loss of power.
-    pub fn settle(self: &Arc<Self>, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
-        let is_durable = self.sync_to(end, waiter)?;
-        if is_durable {
-            self.tell_durable();
-        }
-        Ok(is_durable)
-    }
-
-    /// As [`settle`](Self::settle), soon, with nobody waiting for it.
-    pub fn settle_soon(self: &Arc<Self>) {
-        self.shared.defer_sync(self);
-    }
-
-    /// Whether all before `end` is on stable storage.
-    pub(super) fn is_durable(&self, end: LogPos) -> bool {
-        self.sync.reaches(end)
-    }
-
-    /// What need not be done at once: makes everything durable, tells of it, and writes a snapshot when one is due.
-    pub(super) fn do_chores(self: &Arc<Self>) -> Result<()> {
-        self.sync_all()?;
-        self.tell_durable();
-        self.save_snapshot()
-    }
-
-    /// `false`: `waiter` will be told.
-    fn wait(&self, file: &File, end: LogPos, waiter: Option<Waiter>) -> Result<bool> {
-        let was_suspect = self.sync.suspect_from();
-        let result = self.sync.wait(file, end, waiter);
-        let suspect = self.sync.suspect_from();
-        if was_suspect != suspect {
-            self.leave(Notes { suspect, ..Notes::read(&self.lock) });
-        }
-        result.map_err(Error::io("cannot sync the log of", &*self.dir))
-    }
-
-    /// Sees to it that a change of flags gets durable as `store.flagsync` asks.
-    pub(super) fn settle_flags<T>(self: &Arc<Self>, written: &Written<T>) -> Result<()> {
-        match self.shared.tuning.load().flag_sync {
-            FlagSync::Immediate => self.wait_durable(written),
-            FlagSync::Deferred if written.end.is_some() => {
-                self.shared.defer_sync(self);
-                Ok(())
-            }
-            FlagSync::Deferred => Ok(()),
-        }
-    }
-
-    /// Makes everything durable that this process knows of.
-    pub(super) fn sync_all(&self) -> Result<()> {
-        self.sync_to(&self.log_end()?, None).map(drop)
-    }
-
-    fn sync_to(&self, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
-        // No lock on the log: a sealed segment does not change any more.
-        let sealed = if end.at.segment > 1 && end.at == Log::start_of(end.at.segment) {
-            self.known()?.log.sealed_file(end.at.segment - 1)?
-        } else {
-            None
-        };
-        if let Some((sealed, len)) = sealed {
-            let sealed_end = LogPos::new(end.at.segment - 1, u32::try_from(len).unwrap_or(u32::MAX));
-            self.wait(&sealed, sealed_end, None)?;
-        }
-        self.wait(&end.file, end.at, waiter)
-    }
-
     /// Writes a snapshot when enough has happened since the last one.
     pub(super) fn save_snapshot(&self) -> Result<()> {
         let (end, bytes) = {
@@ -423,7 +310,7 @@ impl User {
             }
             let bytes = snapshot::encode(&inner.state, self.mark());
             inner.state.note_snapshot(bytes.len() as u64);
-            (LogEnd { file: inner.log.active().clone(), at: inner.state.position }, bytes)
+            (inner.end(), bytes)
         };
         self.sync_to(&end, None)?;
         snapshot::save(&*self.shared.options.disk, &self.dir, &bytes)
@@ -499,6 +386,11 @@ impl User {
 }
 
 impl Inner {
+    /// How far the log is known.
+    pub fn end(&self) -> LogEnd {
+        LogEnd { file: self.log.active().clone(), at: self.state.position }
+    }
+
     fn open(log: Log, mark: u128, shared: &Shared) -> Result<Inner> {
         let mut inner = Inner { log, state: State::new(Log::start_of(1)), buffer: Vec::new() };
         inner.reload(mark, shared)?;
