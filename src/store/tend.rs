@@ -40,7 +40,9 @@ pub struct Keeper {
 struct Seen {
     len: u64,
     files: usize,
-    /// When that was, in seconds since 1970.
+    /// When the log was last written to, in seconds since 1970: its length need not show it, since there is a reserve.
+    written: i64,
+    /// When that was seen, in seconds since 1970.
     at: i64,
     /// From when on there may be something to do even if nothing has changed.
     look_again: i64,
@@ -125,21 +127,27 @@ impl Seen {
     /// Whether a look is worth it, now that this has been `found`. What has grown by much is looked at in every round; for
     /// the rest it is enough that nothing stays for much longer than its grace time.
     fn asks_for_a_look(&self, found: &Seen, now: i64, grace: Duration) -> bool {
-        let is_same = (self.len, self.files) == (found.len, found.files);
+        // What came in the same second as the last look is not to be told from what was there.
+        let is_told_apart = self.written.saturating_add(1) < self.at;
+        let is_same =
+            is_told_apart && (self.len, self.files, self.written) == (found.len, found.files, found.written);
         let has_grown = found.len > self.len.saturating_add(self.len / GROWN + MIN_GARBAGE);
         let pause = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX) / PAUSES_PER_GRACE;
         has_grown || now >= self.at.saturating_add(pause) && !(is_same && now < self.look_again)
     }
 
-    /// The size of the log, and how many files there are beside it.
+    /// The size of the log, when it was written to, and how many files there are beside it.
     fn of(dir: &Path) -> Result<Seen> {
         let files = LogFiles::list(dir)?;
         let blobs = std::fs::read_dir(dir.join("blob")).map_or(0, Iterator::count);
-        let mut len = 0;
+        let (mut len, mut written) = (0, 0);
         for path in files.paths(dir) {
-            len += len_and_time(&path)?.map_or(0, |(len, _)| len);
+            if let Some((more, time)) = len_and_time(&path)? {
+                len += more;
+                written = time.max(written);
+            }
         }
-        Ok(Seen { len, files: blobs + files.unfinished.len(), at: 0, look_again: 0 })
+        Ok(Seen { len, files: blobs + files.unfinished.len(), written, at: 0, look_again: 0 })
     }
 }
 
@@ -160,8 +168,9 @@ mod tests {
     fn a_look_comes_when_it_is_worth_it() {
         const MIB: u64 = 1024 * 1024;
         let day = Duration::from_secs(86_400);
-        let seen = Seen { len: 80 * MIB, files: 3, at: 1_000_000, look_again: 1_050_000 };
-        let found = |len: u64, files: usize| Seen { len: len * MIB, files, at: 0, look_again: 0 };
+        let written = 999_000;
+        let seen = Seen { len: 80 * MIB, files: 3, written, at: 1_000_000, look_again: 1_050_000 };
+        let found = |len: u64, files: usize| Seen { len: len * MIB, files, written, at: 0, look_again: 0 };
         for (now, len, files, grace, expected) in [
             (1_000_100, 80, 3, day, false),
             (1_020_000, 80, 3, day, false),
@@ -176,5 +185,17 @@ mod tests {
             let asks = seen.asks_for_a_look(&found(len, files), now, grace);
             assert_eq!(asks, expected, "{now} {len} {files} {grace:?}");
         }
+    }
+
+    /// An EXPUNGE goes into the reserve: neither the log's length nor the files beside it tell of it.
+    #[test]
+    fn what_went_into_the_reserve_asks_for_a_look() {
+        let look_again = i64::MAX;
+        let seen = |written| Seen { len: 4096, files: 2, written, at: 1_000_000, look_again };
+        let asks =
+            |seen: Seen, written| seen.asks_for_a_look(&Seen { written, ..seen }, 1_000_010, Duration::ZERO);
+        assert!(!asks(seen(999_990), 999_990));
+        assert!(asks(seen(999_990), 1_000_005));
+        assert!(asks(seen(1_000_000), 1_000_000), "there may have been more in the same second");
     }
 }
