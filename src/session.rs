@@ -177,7 +177,7 @@ pub enum Settled {
     Yes,
     /// The rest of it: what cannot be made true is taken out. The connection is closed once that is sent.
     Failed,
-    /// Not yet: others are making it true. The worker keeps the output, and asks again when [`Wake::settled`] names the
+    /// Not yet: others are making it true. The worker keeps the output, and asks again when [`Wake`] says so of the
     /// session; it is not called for anything else before that.
     Later,
 }

@@ -53,7 +53,7 @@ impl Server {
             access: Access::default(),
             notify: bus.endpoint(0).unwrap(),
             auth: Box::new(echo::auth::FakeAuth::new()),
-            protocol: &|context| Ok(Arc::new(echo::Echo::new(context.hub))),
+            protocol: &|context| Ok(Arc::new(echo::Echo::new(context))),
         })
         .unwrap();
         Server { address, board, worker, _directory: directory }
@@ -176,16 +176,20 @@ fn pipelining_without_reading_is_stopped() {
     }
 }
 
+fn serves_others_before(server: &Server, slow: &mut [Client]) {
+    let mut other = server.client();
+    for _ in 0..20 {
+        assert_eq!(other.ask("quick"), "quick");
+    }
+    assert!(slow.iter_mut().all(Client::is_silent), "the quick ones were first");
+}
+
 #[test]
 fn blocked_threads_do_not_hold_the_poller() {
     let server = Server::start(Options { threads: 4, ..DEFAULT });
     let mut blocked = server.clients(3);
     blocked.iter().for_each(|client| client.send("block 1000\n"));
-    let mut other = server.client();
-    for _ in 0..20 {
-        assert_eq!(other.ask("quick"), "quick");
-    }
-    assert!(blocked.iter_mut().all(Client::is_silent), "the quick ones were first");
+    serves_others_before(&server, &mut blocked);
     blocked.iter_mut().for_each(|client| assert_eq!(client.line(), "blocked"));
 }
 
@@ -227,11 +231,7 @@ fn sessions_that_wait_for_the_same_share_a_thread() {
     let server = Server::start(Options { threads: 3, ..DEFAULT });
     let mut waiting = server.clients(100);
     waiting.iter().for_each(|client| client.send("share 1000\n"));
-    let mut other = server.client();
-    for _ in 0..20 {
-        assert_eq!(other.ask("quick"), "quick");
-    }
-    assert!(waiting.iter_mut().all(Client::is_silent), "the quick ones were first");
+    serves_others_before(&server, &mut waiting);
     waiting.iter_mut().for_each(|client| assert_eq!(client.line(), "shared"));
 }
 

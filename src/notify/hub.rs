@@ -89,11 +89,6 @@ impl Hub {
         }
     }
 
-    /// Wakes sessions of this worker.
-    pub fn waker(&self) -> &Waker {
-        &self.waker
-    }
-
     /// Readable when there is something to receive; for an edge-triggered poller.
     pub fn as_raw_fd(&self) -> RawFd {
         self.endpoint.as_raw_fd()

@@ -25,6 +25,7 @@ use heliograph::session::{
 };
 use heliograph::store::{MailboxId, UserName};
 use heliograph::sys::{Secret, about_to_block};
+use heliograph::worker::WorkerContext;
 
 pub struct Echo {
     hub: Arc<Hub>,
@@ -32,9 +33,8 @@ pub struct Echo {
 }
 
 impl Echo {
-    pub fn new(hub: Arc<Hub>) -> Self {
-        let disk = Arc::new(Disk::new(Arc::clone(hub.waker())));
-        Echo { hub, disk }
+    pub fn new(context: WorkerContext) -> Self {
+        Echo { hub: context.hub, disk: Arc::new(Disk::new(context.waker)) }
     }
 }
 

@@ -67,7 +67,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         reread: Box::new(|now| Ok(now.clone())),
         interpret: Box::new(|_| Err("an echo needs no configuration".into())),
         adopt: Box::new(|_| ()),
-        protocol: Box::new(|context, _| Ok(Arc::new(echo::Echo::new(context.hub)))),
+        protocol: Box::new(|context, _| Ok(Arc::new(echo::Echo::new(context)))),
         auth_link: Box::new(|_| Box::new(echo::auth::FakeAuth::new())),
         auth: Arc::new(|listener, _| {
             listener.accept()?;

@@ -61,10 +61,27 @@ pub(super) struct ImapSession {
     presence: Option<Box<dyn Send>>,
     pub(in crate::imap) selects: u32,
     reason: &'static str,
-    /// Where in the output the first answer stands that is true only when the user's log is synced.
-    promised: Option<usize>,
-    /// Up to where: known while others sync.
-    awaited: Option<LogEnd>,
+    promised: Option<Promise>,
+}
+
+/// The output has an answer that is true only when the user's log is synced.
+struct Promise {
+    /// Where in the output the first of them stands.
+    said: usize,
+    /// Up to where the log has to be synced; known when that has begun.
+    until: Option<LogEnd>,
+}
+
+impl Promise {
+    /// Makes the answers true; `false`: others are at it, and `waiter` will be told.
+    fn keep(&mut self, user: &Arc<User>, waiter: Waiter) -> crate::store::Result<bool> {
+        // As of the first time: what others write meanwhile must not hold this session up.
+        let end = match self.until.take() {
+            Some(end) => end,
+            None => user.log_end()?,
+        };
+        user.settle(self.until.insert(end), Some(waiter))
+    }
 }
 
 /// What the next bytes mean.
@@ -101,7 +118,6 @@ impl ImapSession {
             selects: 0,
             reason: "disconnect",
             promised: None,
-            awaited: None,
         }
     }
 
@@ -218,13 +234,14 @@ impl Session for ImapSession {
     }
 
     fn settle(&mut self, output: &mut Vec<u8>) -> Settled {
-        let Some(said) = self.promised else { return Settled::Yes };
-        let settled = self.sync_log();
-        if let Ok(false) = settled {
+        let (Some(promise), Some(user)) = (&mut self.promised, &self.user) else { return Settled::Yes };
+        let kept = promise.keep(user, Waiter(self.token.number()));
+        if let Ok(false) = kept {
             return Settled::Later;
         }
-        (self.promised, self.awaited) = (None, None);
-        let Err(error) = settled else { return Settled::Yes };
+        let said = promise.said;
+        self.promised = None;
+        let Err(error) = kept else { return Settled::Yes };
         self.log_error(&error);
         output.truncate(said);
         reply::bye(
@@ -252,7 +269,7 @@ impl Session for ImapSession {
 impl Drop for ImapSession {
     /// What the client could not be told any more becomes durable all the same.
     fn drop(&mut self) {
-        if let (Some(_), Some(user)) = (self.promised, &self.user) {
+        if let (Some(_), Some(user)) = (&self.promised, &self.user) {
             user.settle_soon();
         }
     }
@@ -268,19 +285,6 @@ impl ImapSession {
                 None
             }
         }
-    }
-
-    /// Makes durable what the session knows of the user's log; `false`: others are at it, and the session will be told.
-    fn sync_log(&mut self) -> crate::store::Result<bool> {
-        let Some(user) = &self.user else { return Ok(true) };
-        // As of the first time: what others write meanwhile must not hold this session up.
-        let end = match self.awaited.take() {
-            Some(end) => end,
-            None => user.log_end()?,
-        };
-        let is_durable = user.settle(&end, Some(Waiter(self.token.number())))?;
-        self.awaited = (!is_durable).then_some(end);
-        Ok(is_durable)
     }
 
     /// Only IDLE tells of changes when they happen; all else does at the end of commands.

@@ -3,7 +3,7 @@
 use super::idle::Idle;
 use super::reply::{self, Completion, Detail, OwnedTag};
 use super::report::Report;
-use super::{ImapSession, Mode};
+use super::{ImapSession, Mode, Promise};
 use crate::imap::code::Failure;
 use crate::imap::command::list::Listing;
 use crate::imap::command::search::Searching;
@@ -117,7 +117,7 @@ impl ImapSession {
     ) -> Option<Step> {
         match started {
             Ok(Started::Written { sync, done }) => {
-                self.promised.get_or_insert(said);
+                self.promised.get_or_insert(Promise { said, until: None });
                 self.begin(tag, Ok(Started::done(sync, done)), said, io)
             }
             Ok(Started::Run { work, sync, done }) => {
