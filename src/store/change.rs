@@ -93,13 +93,11 @@ impl Change<'_> {
 impl Counters {
     pub(super) fn of(mailbox: &Mailbox) -> Self {
         let status = mailbox.status();
-        let deleted = mailbox.deleted().to_set();
-        let deleted = mailbox.messages_among(&deleted);
         Counters {
             messages: status.messages,
             seen: status.messages - status.unseen,
             deleted: status.deleted,
-            seen_deleted: deleted.filter(|message| message.flags.contains(Flags::SEEN)).count() as u32,
+            seen_deleted: mailbox.seen_deleted(),
             uid_validity: status.uid_validity,
             last_uid: (status.uid_next - 1) as u32,
         }

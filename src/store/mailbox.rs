@@ -55,6 +55,15 @@ pub struct Status {
     pub highest_modseq: ModSeq,
 }
 
+/// Sums over the live messages.
+#[derive(Debug, Default)]
+struct Tally {
+    unseen: u32,
+    /// With both flags.
+    seen_deleted: u32,
+    size: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Mailbox {
     pub id: MailboxId,
@@ -76,15 +85,28 @@ pub(super) struct Mailbox {
     tombstones: usize,
     /// As many tombstones make the next walk over the messages worth its time.
     sweep_at: usize,
-    unseen: u32,
+    tally: Tally,
     deleted: UidIndex,
-    size: u64,
     /// No live message before this place in `messages` is unseen.
     first_unseen: usize,
     flag_changes: VecDeque<FlagsChanged>,
     /// Flag changes up to this one are forgotten.
     flag_changes_forgotten: ModSeq,
     marks: Vec<ViewMark>,
+}
+
+impl Tally {
+    fn add(&mut self, message: &Message) {
+        self.unseen += u32::from(!message.flags.contains(Flags::SEEN));
+        self.seen_deleted += u32::from(message.flags.contains(Flags::SEEN | Flags::DELETED));
+        self.size += u64::from(message.size);
+    }
+
+    fn remove(&mut self, message: &Message) {
+        self.unseen -= u32::from(!message.flags.contains(Flags::SEEN));
+        self.seen_deleted -= u32::from(message.flags.contains(Flags::SEEN | Flags::DELETED));
+        self.size -= u64::from(message.size);
+    }
 }
 
 impl Mailbox {
@@ -105,9 +127,8 @@ impl Mailbox {
             messages: Vec::new(),
             tombstones: 0,
             sweep_at: SWEEP_MIN,
-            unseen: 0,
+            tally: Tally::default(),
             deleted: UidIndex::default(),
-            size: 0,
             first_unseen: 0,
             flag_changes: VecDeque::new(),
             flag_changes_forgotten: ModSeq(0),
@@ -122,11 +143,16 @@ impl Mailbox {
             recent: uid(self.recent_from).map_or(0, |from| self.live.len() - self.live.count_before(from)),
             uid_next: self.uid_next,
             uid_validity: self.uid_validity,
-            unseen: self.unseen,
+            unseen: self.tally.unseen,
             deleted: self.deleted.len(),
-            size: self.size,
+            size: self.tally.size,
             highest_modseq: self.highest_modseq,
         }
+    }
+
+    /// Live messages with both `\Seen` and `\Deleted`.
+    pub fn seen_deleted(&self) -> u32 {
+        self.tally.seen_deleted
     }
 
     /// A range with all messages that no session has taken as `\Recent` yet; empty when there is none.
@@ -176,7 +202,7 @@ impl Mailbox {
 
     /// The first live message without `\Seen`. Amortised constant: the search goes on where it last stopped.
     pub fn first_unseen(&mut self) -> Option<SeqNo> {
-        if self.unseen == 0 {
+        if self.tally.unseen == 0 {
             return None;
         }
         let rest = &self.messages[self.first_unseen..];
@@ -270,8 +296,7 @@ impl Mailbox {
     pub fn push_message(&mut self, entry: Entry<'_>, keywords: KeywordSet, modseq: ModSeq) {
         let message = Message::of(&entry, keywords, modseq);
         self.uid_next = self.uid_next.max(u64::from(entry.uid.get()) + 1);
-        self.size += u64::from(message.size);
-        self.unseen += u32::from(!message.flags.contains(Flags::SEEN));
+        self.tally.add(&message);
         if message.flags.contains(Flags::DELETED) {
             self.deleted.push(message.uid);
         }
@@ -311,24 +336,22 @@ impl Mailbox {
 
     fn change_message(&mut self, at: usize, change: &FlagsChange, named: &KeywordSet, deleted: &mut UidSet) {
         let message = &mut self.messages[at];
-        let before = message.flags;
-        let after = before.changed(change.how, change.flags);
-        message.flags = after;
+        let is_live = message.expunged.is_none();
+        if is_live {
+            self.tally.remove(message);
+        }
+        message.flags = message.flags.changed(change.how, change.flags);
         message.keywords.change(change.how, named);
         message.modseq = change.modseq;
-        if message.expunged.is_some() {
+        if !is_live {
             return;
         }
-        if after.contains(Flags::DELETED) {
+        self.tally.add(message);
+        if message.flags.contains(Flags::DELETED) {
             deleted.push(message.uid);
         }
-        match (before.contains(Flags::SEEN), after.contains(Flags::SEEN)) {
-            (true, false) => {
-                self.unseen += 1;
-                self.first_unseen = self.first_unseen.min(at);
-            }
-            (false, true) => self.unseen -= 1,
-            _ => {}
+        if !message.flags.contains(Flags::SEEN) {
+            self.first_unseen = self.first_unseen.min(at);
         }
     }
 
@@ -377,8 +400,7 @@ impl Mailbox {
             }
             if message.expunged.replace(modseq).is_none() {
                 self.tombstones += 1;
-                self.size -= u64::from(message.size);
-                self.unseen -= u32::from(!message.flags.contains(Flags::SEEN));
+                self.tally.remove(message);
             }
         }
     }

@@ -100,6 +100,27 @@ fn messages_that_come_change_and_go() {
 }
 
 #[test]
+fn counters_follow_the_flags_wherever_they_go() {
+    let (place, scribe, user, store) = open();
+    append_many(&user, "INBOX", 4);
+    scribe.settle(&user);
+    let mut view = select(&user, "INBOX");
+    let both = Flags::SEEN | Flags::DELETED;
+    add(&mut view, &uids(1..=3), flags(both, &[]));
+    for (uid, flag) in [(1, Flags::SEEN), (2, Flags::DELETED)] {
+        view.store(&uids(uid..=uid), FlagChange::Remove, &flags(flag, &[]), None).unwrap();
+    }
+    view.expunge(Some(&uids(3..=3))).unwrap();
+    let said = scribe.settle(&user);
+    let counters: Vec<_> = said.iter().filter_map(|said| Some(said.rsplit_once('[')?.1)).collect();
+    assert_eq!(counters, ["4 3 3 3 last 4]", "4 2 3 2 last 4]", "4 2 2 1 last 4]", "3 1 1 0 last 4]"]);
+    add(&mut view, &uids(1..=1), flags(Flags::SEEN, &[]));
+    drop((view, user, store));
+    let counters = place.ada().known().unwrap().state.by_name("INBOX").map(Counters::of).unwrap();
+    assert_eq!((counters.deleted, counters.seen_deleted), (1, 1), "read from the log");
+}
+
+#[test]
 fn mailboxes_that_get_other_names() {
     let (_place, scribe, user, _store) = open();
     for name in ["a", "a/b", "c/x"] {
