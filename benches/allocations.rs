@@ -36,11 +36,12 @@ type Step = Box<dyn FnMut()>;
 
 type Path = (&'static str, fn() -> Step);
 
-const PATHS: [Path; 17] = [
+const PATHS: [Path; 18] = [
     ("NOOP", || selected(&["NOOP"])),
     ("NOOP, 10 pipelined", || selected(&[&["NOOP"; 10].join("\r\na ")])),
     ("FETCH one FLAGS", || selected(&["FETCH 50 (FLAGS)"])),
     ("FETCH 1:100 FLAGS", || selected(&["FETCH 1:* (FLAGS)"])),
+    ("FETCH 10 FLAGS here and there", || selected(&["FETCH 3,9,14,27:28,35,41,56,63,77 (FLAGS)"])),
     ("FETCH one ENVELOPE", || selected(&["FETCH 50 (UID FLAGS ENVELOPE)"])),
     ("FETCH one header", || selected(&["FETCH 50 (BODY.PEEK[HEADER.FIELDS (DATE FROM)])"])),
     ("FETCH one body", || selected(&["FETCH 50 (BODY.PEEK[])"])),

@@ -36,7 +36,7 @@ const SIZE: usize = 100;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 21] = [
+const PATHS: [Path; 22] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
@@ -50,6 +50,7 @@ const PATHS: [Path; 21] = [
     ("FETCH one ENVELOPE", |count| selected(count, "FETCH 50 (UID FLAGS ENVELOPE)")),
     ("FETCH one body", |count| selected(count, "FETCH 50 (BODY.PEEK[])")),
     ("FETCH 1:100 FLAGS", |count| selected(count, "FETCH 1:* (FLAGS)")),
+    ("FETCH 10 FLAGS here and there", |count| selected(count, "FETCH 3,9,14,27:28,35,41,56,63,77 (FLAGS)")),
     ("STORE one", |count| {
         toggling(count, ["STORE 50 +FLAGS (\\Flagged)", "STORE 50 -FLAGS (\\Flagged)"]);
     }),

@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 /// Stands for `*` in a bound: no message has the number 0.
 const STAR: u32 = 0;
 
+/// Room that a set gets at once when it is more than a few ranges; a longer one grows from there.
+const ROOM: usize = 16;
+
 /// A sequence set as written (RFC 9051 §9), or `$`, the saved result (RFC 5182). Numbers and `*` become ranges of
 /// real numbers by [`resolve`](SequenceSet::resolve).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,12 +75,13 @@ impl SequenceSet {
     /// where `*` means nothing. Numbers above `largest` stay in; `$` resolves to nothing.
     pub fn resolve(&self, largest: u32) -> NumberSet {
         let bound = |number: u32| if number == STAR { largest } else { number };
-        let ordered = self.ranges().iter().filter_map(|(first, last)| {
+        let mut ordered = SmallVec::with_capacity(self.ranges().len());
+        ordered.extend(self.ranges().iter().filter_map(|(first, last)| {
             let (first, last) = (bound(*first), bound(*last));
             let (low, high) = (first.min(last), first.max(last));
             (high > 0).then_some((low.max(1), high))
-        });
-        NumberSet::from_unsorted(ordered.collect())
+        }));
+        NumberSet::from_unsorted(ordered)
     }
 
     /// The numbers in the order in which the client wrote them, for sets that must not contain `*` (the
@@ -105,6 +109,9 @@ fn push_range(ranges: &mut SmallVec<[(u32, u32); 2]>, first: u32, last: u32) {
         if (*low, *high) == (first, last) {
             return;
         }
+    }
+    if ranges.len() == ranges.inline_size() {
+        ranges.reserve(ROOM - ranges.len());
     }
     ranges.push((first, last));
 }

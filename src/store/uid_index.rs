@@ -113,15 +113,16 @@ impl UidIndex {
         }
     }
 
-    /// The members of rank `first` to `last`; ranks beyond the end are left out.
-    pub fn between_seqs(&self, first: SeqNo, last: SeqNo) -> UidSet {
+    /// Appends the members of rank `first` to `last` to `out`, which has none behind them; ranks beyond the end are
+    /// left out.
+    pub fn extend_between_seqs(&self, first: SeqNo, last: SeqNo, out: &mut UidSet) {
+        let Some(from) = self.uid_at(first) else { return };
         if first == last {
-            return self.uid_at(first).map(UidSet::single).unwrap_or_default();
+            return out.push(from);
         }
         let end = SeqNo::new(last.get().min(self.len()));
-        match (self.uid_at(first), end.and_then(|seq| self.uid_at(seq))) {
-            (Some(from), Some(to)) => self.between(from, to),
-            _ => UidSet::new(),
+        if let Some(to) = end.and_then(|seq| self.uid_at(seq)) {
+            self.extend_between(from, to, out);
         }
     }
 
@@ -340,8 +341,10 @@ mod tests {
             prop_assert_eq!(new.count_before(uid(from)) as usize, left.range(..from).count());
             let (low, high) = (from.min(to), from.max(to));
             prop_assert_eq!(members(&new.between(uid(low), uid(high))), left.range(low..=high).copied().collect::<Vec<_>>());
+            let mut between = UidSet::new();
+            new.extend_between_seqs(SeqNo::new(low).unwrap(), SeqNo::new(high).unwrap(), &mut between);
             prop_assert_eq!(
-                members(&new.between_seqs(SeqNo::new(low).unwrap(), SeqNo::new(high).unwrap())),
+                members(&between),
                 left.iter().copied().skip(low as usize - 1).take((high + 1 - low) as usize).collect::<Vec<_>>()
             );
         }

@@ -33,6 +33,11 @@ impl UidSet {
         UidSet { runs: SmallVec::new() }
     }
 
+    /// An empty set with room for so many runs.
+    pub(crate) fn with_room_for(runs: usize) -> Self {
+        UidSet { runs: SmallVec::with_capacity(runs) }
+    }
+
     /// The set of one UID.
     pub fn single(uid: Uid) -> Self {
         UidSet { runs: smallvec![Run { first: uid.get(), last: uid.get(), before: 0 }] }

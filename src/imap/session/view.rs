@@ -109,11 +109,10 @@ impl View {
     fn resolve_numbers(&self, set: &SequenceSet) -> UidSet {
         let uids = self.selected.uids();
         let asked = set.resolve(uids.len());
-        let mut named = UidSet::new();
+        let mut named = UidSet::with_room_for(asked.ranges().len());
         for range in asked.ranges() {
             if let (Some(first), Some(last)) = (SeqNo::new(*range.start()), SeqNo::new(*range.end())) {
-                let part = uids.between_seqs(first, last);
-                part.ranges().for_each(|(first, last)| named.push_range(first, last));
+                uids.extend_between_seqs(first, last, &mut named);
             }
         }
         named
