@@ -48,6 +48,7 @@ impl ImapSession {
             return Ok(Started::done(Sync::Report, done));
         }
         let (criteria, tree) = (Criteria::new(command, self.enabled.rev2), user.tree()?);
+        self.note_look();
         let names = if criteria.has_selection() {
             Names::Find(Finder::new(criteria, tree))
         } else {
@@ -76,6 +77,7 @@ impl ImapSession {
     ) -> Result<Started, Failure> {
         let user = self.user()?.clone();
         let tree = user.tree()?;
+        self.note_look();
         let pattern = pattern.map(|pattern| Pattern::new(&[reference, pattern].concat()));
         let names = pattern.map(|pattern| subscribed_names(&tree, &pattern)).unwrap_or_default();
         let listing = Listing {
