@@ -181,6 +181,8 @@ fn whatever_others_wrote_before_a_command_came_is_heard_at_its_end() {
         "a APPEND box {1+}\r\nx\r\n",
         "a SEARCH SEEN\r\n",
         "a LIST \"\" *\r\n",
+        "a LIST \"\" * RETURN (STATUS (MESSAGES))\r\n",
+        "a LSUB \"\" *\r\n",
     ];
     for (command, number) in commands.iter().zip(2..) {
         writer.append_many(1);
