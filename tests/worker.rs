@@ -87,6 +87,26 @@ fn one_byte_at_a_time() {
     assert_eq!([client.line(), client.line(), client.line()], ["now", "is", "the time"]);
 }
 
+/// A client that writes a command in two pieces and leaves Nagle's algorithm on, as Python's imaplib does with a literal and
+/// the end of its line: its system holds the second back until the first is acknowledged, and ours would wait at least
+/// 40 ms for an answer to do that with (TCP_DELACK_MIN). Each time, that is: the fastest of many tells.
+#[test]
+fn a_client_that_writes_in_pieces_need_not_wait_for_acknowledgements() {
+    let server = Server::start(DEFAULT);
+    let mut client = server.client();
+    client.stream().set_nodelay(false).unwrap();
+    // A young connection acknowledges at once.
+    (0..50).for_each(|_| assert_eq!(client.ask("young"), "young"));
+    let times = (0..20).map(|_| {
+        let begun = Instant::now();
+        client.send("in two ");
+        assert_eq!(client.ask("pieces"), "in two pieces");
+        begun.elapsed()
+    });
+    let fastest = times.min().unwrap();
+    assert!(fastest < Duration::from_millis(40), "{fastest:?}");
+}
+
 #[test]
 fn pipelined_commands_are_answered_in_order() {
     let server = Server::start(DEFAULT);

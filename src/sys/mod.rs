@@ -38,4 +38,4 @@ pub use secret::Secret;
 pub use shared::SharedWords;
 pub use short_path::SocketDirectory;
 pub use signals::{Signals, SignalsBlocked};
-pub use socket::{accept, keep_alive, listen};
+pub use socket::{accept, acknowledge, keep_alive, listen};

@@ -34,6 +34,16 @@ pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Acknowledges what has arrived on a TCP connection (TCP_QUICKACK in tcp(7)). The system goes back to sending
+/// acknowledgements with answers by itself.
+pub fn acknowledge(socket: &impl AsFd) -> io::Result<()> {
+    let (fd, on): (_, libc::c_int) = (socket.as_fd().as_raw_fd(), 1);
+    let (at, length) = (std::ptr::from_ref(&on).cast(), size_of_val(&on) as libc::socklen_t);
+    // SAFETY: `at` is readable for `length` bytes, and lives across the call, as the descriptor does.
+    let result = unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, at, length) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
 /// Waits for a connection; the new socket does not block and is closed on exec.
 pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();

@@ -14,7 +14,7 @@ use crate::auth;
 use crate::session::{
     Event, Goodbye, INPUT_LIMIT, Io, OUTPUT_HIGH_WATER, Peer, SLICE, Session, Settled, Step, Summary,
 };
-use crate::sys::FileRange;
+use crate::sys::{self, FileRange};
 use crate::tls;
 
 use super::backlog::{Backlog, Progress, is_of_the_file};
@@ -97,6 +97,8 @@ pub struct Connection {
     /// The socket may have input that no event will announce again.
     is_readable: bool,
     is_read_closed: bool,
+    /// The client has sent something, and nothing was sent to it since.
+    owes_answer: bool,
     has_changed: bool,
     goodbye: Option<Goodbye>,
     reply: Option<auth::Reply>,
@@ -144,6 +146,7 @@ impl Connection {
             is_watched_for_room: false,
             is_readable: false,
             is_read_closed: false,
+            owes_answer: false,
             has_changed: false,
             goodbye: None,
             reply: None,
@@ -278,6 +281,7 @@ impl Connection {
                 return if self.phase == Phase::Closing {
                     self.finish(scratch, now)
                 } else {
+                    self.ask_for_the_rest();
                     Ok(Outcome::Park)
                 };
             };
@@ -424,6 +428,7 @@ impl Connection {
                 // A short read has drained the socket (epoll(7)), except that the end of input may stand behind.
                 self.is_readable = is_full || self.is_read_closed || self.transport.is_input_over();
                 self.bytes_in += count as u64;
+                self.owes_answer = true;
                 self.last_activity = now;
                 Ok(true)
             }
@@ -449,9 +454,20 @@ impl Connection {
             }
         }
         let bytes = self.transport.seal(scratch)?;
+        self.owes_answer &= bytes.is_empty();
         let is_sent = self.backlog.send(self.transport.stream(), bytes, now)?;
         self.transport.sent(scratch);
         Ok(is_sent)
+    }
+
+    /// Acknowledges the part of a command that has come. The system would wait up to 40 ms for an answer to send the
+    /// acknowledgement with, and a client that writes a command in pieces may hold back the next one until it has it (Nagle's
+    /// algorithm, RFC 1122 §4.2.3.4).
+    fn ask_for_the_rest(&mut self) {
+        if self.phase == Phase::Reading && self.unsettled.is_none() && std::mem::take(&mut self.owes_answer) {
+            // If this fails, the rest comes later, or the next read says what is wrong.
+            let _ = sys::acknowledge(self.transport.stream());
+        }
     }
 
     /// Takes bytes of a file that are to follow the output.
