@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use common::client::Client;
-use common::server::{Options, Server};
+use common::server::{Options, Server, free_port};
 use common::wire::Received;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -96,11 +96,6 @@ fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
-}
-
-/// A port that is free now.
-fn free_port(host: &str) -> u16 {
-    TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 fn with_ens_port(options: Options, port: u16) -> Options {
@@ -202,7 +197,7 @@ fn a_reference_chooses_and_switches_silence() {
 
 #[test]
 fn whom_the_access_list_refuses_is_told_so() {
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     let options =
         with_ens_port(Options::default(), port).set("local.ens.access", "+127.0.0.2|255.255.255.255");
     let server = Server::start(options);
@@ -219,7 +214,7 @@ fn whom_the_access_list_refuses_is_told_so() {
 
 #[test]
 fn the_environment_overrides_the_option() {
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     let options =
         with_ens_port(Options::default(), port).set("local.ens.access", "-127.0.0.1|255.255.255.255");
     let server = Server::start(options.env("ENS_ACCESS", "+127.0.0.1|255.255.255.255"));
@@ -240,7 +235,7 @@ fn a_malformed_access_list_keeps_enpd_away_but_not_mail() {
 
 #[test]
 fn a_slow_subscriber_is_dropped() {
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     let options =
         with_ens_port(Options::default(), port).set("local.store.notifyplugin.maxbodysize", "1048576");
     let server = Server::start(options);
@@ -330,7 +325,7 @@ fn idle_on_one_host_needs_no_enpd() {
 
 #[test]
 fn idle_hears_what_happens_on_another_host() {
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     let store = tempfile::tempdir().expect("make a temporary directory");
     let store = store.path().to_str().expect("a plain name");
     let here = with_ens_port(Options::default(), port).set("store.partition.primary.path", store);

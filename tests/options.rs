@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use common::client::Client;
-use common::server::{Options, Server};
+use common::server::{Options, Server, free_port};
 use common::wire::Received;
 
 /// How long to wait for something that happens by itself.
@@ -54,7 +54,7 @@ fn a_port_moves_and_sessions_stay() {
     let server = Server::start(Options::default());
     let mut session = server.login("ada");
     session.ok("SELECT INBOX");
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     set(&server, "service.imap.port", &port.to_string());
     refresh(&server);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -72,7 +72,7 @@ fn a_port_moves_and_sessions_stay() {
 fn both_ports_come_and_go() {
     let server = Server::start(Options::default());
     let mut session = server.login("ada");
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     let over_tls = SocketAddr::from(([127, 0, 0, 1], port));
     assert!(TcpStream::connect(over_tls).is_err());
     set(&server, "service.imap.sslport", &port.to_string());
@@ -131,7 +131,7 @@ fn with_no_port_to_serve_it_does_not_start_and_says_so() {
     eventually("the refresh is refused", || server.log().contains("refresh refused"));
     server.login("ada").ok("NOOP");
 
-    let port = free_port("127.0.0.1").to_string();
+    let port = free_port().to_string();
     let base = tempfile::tempdir().expect("make a temporary directory");
     let dir = base.path().join("base").to_str().expect("a plain name").to_owned();
     let port = format!("service.imap.port={port}");
@@ -352,11 +352,6 @@ fn is_silent(server: &Server) -> bool {
 fn listeners(server: &Server) -> Vec<SocketAddr> {
     let file = fs::read_to_string(server.dir().join("data/proc/listeners")).expect("read the listeners");
     file.lines().filter_map(|line| line.strip_prefix("imap ")?.parse().ok()).collect()
-}
-
-fn free_port(ip: &str) -> u16 {
-    let listener = TcpListener::bind((ip, 0)).expect("bind a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// The workers' process ids, in the order of their numbers.

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -337,7 +337,7 @@ fn low_ports() -> [SocketAddr; 2] {
     let mut free =
         std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], NEXT.fetch_sub(1, Ordering::Relaxed))))
             .take(500)
-            .filter(|address| TcpListener::bind(address).is_ok());
+            .filter(|address| TcpStream::connect(address).is_err());
     [free.next().expect("a free port"), free.next().expect("a free port")]
 }
 

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use common::client::Client;
-use common::server::heliograph;
+use common::server::{free_port, heliograph};
 use common::wire::Received;
 
 const SOON: Duration = Duration::from_secs(15);
@@ -27,8 +27,7 @@ struct Base {
 impl Base {
     fn new() -> Base {
         let directory = tempfile::tempdir().expect("make a temporary directory");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port");
-        let address = listener.local_addr().expect("its address");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let base = Base { directory, address };
         let port = format!("service.imap.port={}", address.port());
         let sets = ["--set", &port, "--set", "service.listenaddr=127.0.0.1"];

@@ -1,9 +1,10 @@
 //! Starts the program that is under test and stops it again.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -186,6 +187,22 @@ pub fn heliograph(args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     text
+}
+
+/// A port of 127.0.0.1 on which nobody listens, another for each call.
+///
+/// It lies below those that Linux picks by itself, so no other server of this test comes to it by chance. It is looked
+/// at from outside: a listener of our own would live on for a moment in any child that another test starts just now.
+pub fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 10_000..32_768;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other programs of tests may run at the same time: each begins somewhere else.
+    let start = std::process::id().wrapping_mul(97);
+    std::iter::repeat_with(|| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) as usize % PORTS.len())
+        .take(PORTS.len())
+        .filter_map(|nth| PORTS.clone().nth(nth))
+        .find(|port| TcpStream::connect(("127.0.0.1", *port)).is_err())
+        .expect("a free port")
 }
 
 /// The living children of a process.
