@@ -168,6 +168,25 @@ fn a_killed_worker_is_replaced_and_others_do_not_notice() {
     }
 }
 
+/// Turns alone would leave it behind by what its predecessor lost, for as long as sessions live.
+#[test]
+fn a_replaced_worker_is_given_clients_before_others() {
+    let server = Server::start(&["workers=2", "threads=4"]);
+    let victim = server.one_client_per_worker(2)[0].0;
+    let connect = || {
+        let mut client = server.client();
+        (Pid::from_raw(worker_of(&mut client)), client)
+    };
+    let mut clients: Vec<_> = (0..200).map(|_| connect()).collect();
+    kill(victim, Signal::SIGKILL).unwrap();
+    clients.retain(|(worker, _)| *worker != victim);
+    let (survivor, before) = (clients[0].0, clients.len());
+    server.one_client_per_worker(2);
+    clients.extend((0..before).map(|_| connect()));
+    let survivors = clients.iter().filter(|(worker, _)| *worker == survivor).count();
+    assert!(survivors < before + before / 4, "{survivors} of {}, {before} of them before", clients.len());
+}
+
 #[test]
 fn changes_travel_between_workers() {
     let server = Server::start(&["workers=3", "threads=4"]);

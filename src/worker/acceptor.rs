@@ -1,7 +1,8 @@
 //! Accepting connections: one thread per listener, in a blocking `accept4` on the socket that all workers share.
 //!
 //! The kernel wakes waiting threads in turn, which spreads connections evenly; pollers that share the socket do
-//! not (one takes nearly all). A full worker stays away from the socket, so that the others get its share; when
+//! not (one takes nearly all). A worker with clearly more sessions than another stays away from the socket for a
+//! moment before each connection. A full worker stays away until it is not, so that the others get its share; when
 //! all are full, those that became so last stay to turn clients away.
 
 use std::io::{self, ErrorKind, Write};
@@ -20,7 +21,7 @@ use crate::tls;
 
 use super::connection::Tls;
 use super::gate::Gate;
-use super::limits::{ACCEPT_PAUSE, FULL_TICK};
+use super::limits::{ACCEPT_PAUSE, FULL_TICK, LEAD_TICK};
 use super::pool::Pool;
 use super::scoreboard::{Counter, Scoreboard};
 use super::scratch::Scratch;
@@ -78,6 +79,10 @@ impl Acceptor {
             if is_full() {
                 self.pool.wait_for_end(FULL_TICK, is_full);
                 continue;
+            }
+            let is_ahead = || self.board.is_ahead(self.index) && !is_over();
+            if is_ahead() {
+                self.pool.wait_for_end(LEAD_TICK, is_ahead);
             }
             match sys::accept(&self.listener) {
                 Ok(connection) => self.receive(connection, &mut warnings.refusal, &mut scratch),

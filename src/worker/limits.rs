@@ -42,6 +42,14 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How often a full worker looks whether the others are full too (it is woken when its own session ends).
 pub const FULL_TICK: Duration = Duration::from_secs(1);
 
+/// Sessions that a worker may have more than another before it lets that one go first. Less is chance, which sessions
+/// that end bring about as well.
+pub const LEAD: u64 = 16;
+
+/// How long a worker that is ahead stays away from the socket, per connection: enough for another's thread to get a
+/// processor, and little where that one does not accept because it is ill.
+pub const LEAD_TICK: Duration = Duration::from_millis(5);
+
 /// Worker processes at most: as many as the notify bus has room for.
 pub const MAX_WORKERS: usize = crate::notify::MAX_WORKERS;
 

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 
-use super::limits::MAX_WORKERS;
+use super::limits::{LEAD, MAX_WORKERS};
 
 use crate::sys::SharedWords;
 
@@ -180,6 +180,18 @@ impl Scoreboard {
             && self.total(Counter::Sessions) < self.capacity()
     }
 
+    /// Whether this worker should let others go first: one that is up has [`LEAD`] sessions less.
+    ///
+    /// The kernel's turns alone do not even that out: a worker that came late, in the place of one that died, would
+    /// stay behind for as long as sessions live, and where processors are short the turns go to those that have one.
+    pub fn is_ahead(&self, worker: usize) -> bool {
+        let sessions = self.value(worker, Counter::Sessions);
+        let is_behind = |other| {
+            self.value(other, Counter::Sessions) + LEAD <= sessions && self.value(other, Counter::Pid) != 0
+        };
+        sessions >= LEAD && (0..self.head(Head::Workers).load(SeqCst) as usize).any(is_behind)
+    }
+
     /// Room for sessions in all workers that are wanted, also in those that are about to start: their clients wait
     /// in the socket's backlog for a moment, which is better than to be turned away.
     fn capacity(&self) -> u64 {
@@ -213,6 +225,22 @@ mod tests {
         assert_eq!(board.total(Counter::Refused), 3);
         assert_eq!(board.total(Counter::Accepted), 5);
         assert_eq!(board.value(0, Counter::MaxSessions), 3);
+    }
+
+    #[test]
+    fn who_is_ahead_of_a_worker_that_is_up_lets_it_go_first() {
+        let board = Scoreboard::new(3, 1000).unwrap();
+        (0..2).for_each(|worker| board.start(worker, 100 + worker as u32));
+        assert!((1..LEAD).all(|_| board.admit(0)));
+        assert!(!board.is_ahead(0), "a few more are no lead");
+        assert!(board.admit(0));
+        assert!(board.is_ahead(0) && !board.is_ahead(1));
+        assert!(board.admit(1));
+        assert!(!board.is_ahead(0), "the third one is not up: nobody waits for it");
+        board.start(2, 102);
+        assert!(board.is_ahead(0) && !board.is_ahead(1) && !board.is_ahead(2));
+        board.resize(2, 1000);
+        assert!(!board.is_ahead(0), "the third one is not wanted any more");
     }
 
     #[test]
