@@ -36,7 +36,7 @@ const SIZE: usize = 100;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 22] = [
+const PATHS: [Path; 23] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
@@ -58,12 +58,8 @@ const PATHS: [Path; 22] = [
     ("SEARCH SUBJECT in 100", |count| selected(count, "SEARCH SUBJECT \"no such\"")),
     ("SORT SUBJECT in 100", |count| threaded(count, "SORT (SUBJECT) UTF-8 ALL")),
     ("THREAD REFERENCES in 100", |count| threaded(count, "THREAD REFERENCES UTF-8 ALL")),
-    ("SEARCH SUBJECT in 2,000", |count| {
-        let mut client = Client::selected(2000);
-        for _ in 0..count {
-            black_box(client.run(b"a SEARCH SUBJECT \"no such\"\r\n"));
-        }
-    }),
+    ("SEARCH SUBJECT in 2,000", |count| among_many(count, "SEARCH SUBJECT \"no such\"")),
+    ("SEARCH FLAGGED SUBJECT in 2,000", |count| among_many(count, "SEARCH FLAGGED SUBJECT \"no such\"")),
     ("APPEND", append),
     ("APPEND, STORE and EXPUNGE among 2,000 gaps", |count| {
         let mut client = Client::of(&gappy_user(2000));
@@ -131,6 +127,16 @@ fn toggling(count: usize, commands: [&str; 2]) {
     let mut client = Client::selected(SIZE);
     for n in 0..count {
         black_box(client.run(lines[n % 2].as_bytes()));
+    }
+}
+
+/// Repeats one command in a mailbox of 2,000 messages, 50 of them flagged.
+fn among_many(count: usize, command: &str) {
+    let line = format!("a {command}\r\n");
+    let mut client = Client::selected(2000);
+    client.run(b"a STORE 1:50 +FLAGS.SILENT (\\Flagged)\r\n");
+    for _ in 0..count {
+        black_box(client.run(line.as_bytes()));
     }
 }
 

@@ -1,8 +1,9 @@
 //! Carries a program out, a slice at a time.
 
+use std::mem;
 use std::sync::Arc;
 
-use super::program::{Cost, Program, Test};
+use super::program::{Program, Test};
 use crate::message;
 use crate::store::limits::HOT_METAS;
 use crate::store::{Headers, Message, Meta, Result, Selected, Uid, UidSet};
@@ -30,18 +31,18 @@ impl Search {
 
     /// What was found, once [`run`](Self::run) says that all is looked at.
     pub fn take_found(&mut self) -> UidSet {
-        std::mem::take(&mut self.found)
+        mem::take(&mut self.found)
     }
 
     /// Goes on until all is looked at (true) or `is_over` says to stop for now (false). It is asked after every
     /// message that may have to be read, otherwise after every batch.
     pub fn run(&mut self, mailbox: &Selected, is_over: impl Fn() -> bool) -> Result<bool> {
-        if self.program.is_set() {
-            self.found = std::mem::take(&mut self.program.within);
-            return Ok(true);
+        if !self.sift(mailbox, &is_over)? {
+            return Ok(false);
         }
-        if self.program.test.cost() == Cost::Memory {
-            return self.run_in_memory(mailbox, is_over);
+        if matches!(self.program.test, Test::All) {
+            self.found = mem::take(&mut self.program.within);
+            return Ok(true);
         }
         let mut reader = Reader::new(mailbox, self.program.within.len());
         loop {
@@ -67,20 +68,22 @@ impl Search {
         }
     }
 
-    /// As `run`, for a program that reads nothing.
-    fn run_in_memory(&mut self, mailbox: &Selected, is_over: impl Fn() -> bool) -> Result<bool> {
-        while let Some(from) = self.next {
+    /// As `run`, for what needs no reading: leaves in the field what meets it.
+    fn sift(&mut self, mailbox: &Selected, is_over: impl Fn() -> bool) -> Result<bool> {
+        let Program { within, sieve, test } = &mut self.program;
+        if matches!(sieve, Test::All) {
+            return Ok(true);
+        }
+        let is_enough = |found: &UidSet| self.only_first && matches!(test, Test::All) && !found.is_empty();
+        while let Some(from) = self.next.filter(|_| !is_enough(&self.found)) {
             if is_over() {
                 return Ok(false);
             }
-            let Program { within, test } = &self.program;
-            let meets = |message: &Message| test.in_memory(message, mailbox);
+            let meets = |message: &Message| sieve.in_memory(message, mailbox);
             self.next = mailbox.choose(within, from, BATCH, meets, &mut self.found)?;
-            if let Some(first) = self.found.first().filter(|_| self.only_first) {
-                self.found = UidSet::single(first);
-                return Ok(true);
-            }
         }
+        (*within, *sieve) = (mem::take(&mut self.found), Test::All);
+        self.next = within.first();
         Ok(true)
     }
 

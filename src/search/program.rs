@@ -1,7 +1,5 @@
 //! What to look for.
 
-use std::mem;
-
 use smallvec::SmallVec;
 
 use crate::message::{Needle, Scope};
@@ -19,7 +17,7 @@ pub enum Day {
     Saved,
 }
 
-/// A condition on one message.
+/// A condition on one message. A needle is large and rare: it has a place of its own.
 pub enum Test {
     All,
     And(Vec<Test>),
@@ -48,10 +46,10 @@ pub enum Test {
     ModSeq(ModSeq),
     Header {
         field: Vec<u8>,
-        needle: Needle,
+        needle: Box<Needle>,
     },
     Text {
-        needle: Needle,
+        needle: Box<Needle>,
         scope: Scope,
     },
 }
@@ -84,6 +82,26 @@ impl Test {
             }
             Test::Not(test) => test.sort(),
             _ => {}
+        }
+    }
+
+    fn all_of(mut tests: Vec<Test>) -> Test {
+        match tests.len() {
+            0 => Test::All,
+            1 => tests.swap_remove(0),
+            _ => Test::And(tests),
+        }
+    }
+
+    /// What memory alone can say, and the rest, of a test that was sorted.
+    fn split(self) -> (Test, Test) {
+        match self {
+            test if test.cost() == Cost::Memory => (test, Test::All),
+            Test::And(mut tests) => {
+                let reading = tests.split_off(tests.partition_point(|test| test.cost() == Cost::Memory));
+                (Test::all_of(tests), Test::all_of(reading))
+            }
+            test => (Test::All, test),
         }
     }
 
@@ -124,18 +142,22 @@ fn day_of(message: &Message, day: Day) -> Option<i32> {
 /// A condition, and the messages among which to look.
 pub struct Program {
     pub(super) within: UidSet,
+    /// What memory alone can say: it leaves few messages, often, for the test that has to read them.
+    pub(super) sieve: Test,
+    /// The rest.
     pub(super) test: Test,
 }
 
 impl Program {
     /// Looks for `test` in a mailbox that has `uids`.
     pub fn new(test: Test, uids: &UidIndex) -> Self {
-        let mut program = Program { within: uids.to_set(), test };
-        program.test = match mem::replace(&mut program.test, Test::All) {
+        let mut program = Program { within: uids.to_set(), sieve: Test::All, test: Test::All };
+        let mut left = match test {
             Test::And(tests) => program.narrow(tests),
             test => program.narrow([test]),
         };
-        program.test.sort();
+        left.sort();
+        (program.sieve, program.test) = left.split();
         program
     }
 
@@ -154,15 +176,30 @@ impl Program {
                 test => left.push(test),
             }
         }
-        match left.len() {
-            0 => Test::All,
-            1 => left.swap_remove(0),
-            _ => Test::And(left.into_vec()),
-        }
+        if left.len() == 1 { left.swap_remove(0) } else { Test::all_of(left.into_vec()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Test {
+        Test::Header { field: b"subject".to_vec(), needle: Box::new(Needle::new("x")) }
     }
 
-    /// Whether the set alone is the answer.
-    pub(super) fn is_set(&self) -> bool {
-        matches!(self.test, Test::All)
+    #[test]
+    fn what_needs_no_reading_goes_first() {
+        let program = |test| Program::new(test, &UidIndex::default());
+        let flagged = || Test::Flag(Flags::FLAGGED);
+        let both = program(Test::And(vec![subject(), flagged()]));
+        assert!(matches!((both.sieve, both.test), (Test::Flag(_), Test::Header { .. })));
+        let one = program(Test::Not(Box::new(subject())));
+        assert!(matches!((one.sieve, one.test), (Test::All, Test::Not(_))));
+        let other = program(flagged());
+        assert!(matches!((other.sieve, other.test), (Test::Flag(_), Test::All)));
+        let either = program(Test::Or(vec![subject(), flagged()]));
+        let Test::Or(tests) = either.test else { panic!("both have to be asked") };
+        assert!(matches!(tests[..], [Test::Flag(_), Test::Header { .. }]), "the cheap one first");
     }
 }

@@ -18,7 +18,6 @@ pub struct Sort {
     stage: Stage,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the sort is boxed as a whole")]
 enum Stage {
     Find(Search),
     Collect(Walk, Box<(Keys, Known)>),

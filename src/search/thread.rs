@@ -33,7 +33,6 @@ pub struct Thread {
     stage: Stage,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the threading is boxed as a whole")]
 enum Stage {
     Find(Search),
     Collect(Walk, Box<(Collected, Known)>),

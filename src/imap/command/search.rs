@@ -24,7 +24,6 @@ pub(in crate::imap) struct Searching {
     stage: Stage,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the search is boxed as a whole")]
 enum Stage {
     Find(Search),
     /// The untagged SEARCH, from this UID on.

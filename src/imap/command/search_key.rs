@@ -68,8 +68,8 @@ impl<'v> Compiler<'v> {
         keys.iter().map(|key| self.test(key)).collect()
     }
 
-    fn needle(&self, bytes: &[u8]) -> Result<Needle, Failure> {
-        self.charset.decode(bytes).map(|text| Needle::new(&text)).map_err(charset_failure)
+    fn needle(&self, bytes: &[u8]) -> Result<Box<Needle>, Failure> {
+        self.charset.decode(bytes).map(|text| Box::new(Needle::new(&text))).map_err(charset_failure)
     }
 }
 

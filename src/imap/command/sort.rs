@@ -23,7 +23,6 @@ pub(in crate::imap) struct Sorting {
     stage: Stage,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the sort is boxed as a whole")]
 enum Stage {
     Order(Sort),
     Numbers(Numbers),

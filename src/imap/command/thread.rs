@@ -18,7 +18,6 @@ pub(in crate::imap) struct Threading {
     stage: Stage,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the threading is boxed as a whole")]
 enum Stage {
     Thread(Thread),
     Write(Writer),

@@ -95,6 +95,8 @@ fn a_result_can_be_used_again() {
     assert_eq!(said.matches("FETCH (").count(), 1);
     client.say("g SEARCH RETURN (SAVE MIN) ALL\r\n");
     assert_eq!(client.say("h FETCH $ UID\r\n").matches("FETCH (").count(), 1);
+    client.say("g SEARCH RETURN (SAVE MIN) UNDELETED\r\n");
+    assert_eq!(client.say("h FETCH $ UID\r\n").matches("FETCH (").count(), 1);
     client.say("i SEARCH RETURN (SAVE) CHARSET X-NONE SUBJECT x\r\n");
     assert_eq!(client.say("j FETCH $ UID\r\n"), "j OK FETCH completed\r\n");
 }
@@ -119,4 +121,17 @@ fn headers_of_many_messages() {
     ] {
         hears(&client.say(&format!("b SEARCH {keys}\r\n")), &[&format!("* SEARCH {expected}\r\n"), "b OK"]);
     }
+    hears(&client.say("c STORE 7,118,300,1173:1180 +FLAGS.SILENT (\\Flagged)\r\n"), &["c OK"]);
+    for (keys, expected) in [
+        ("SUBJECT \"number 117\" TO u2@ FLAGGED", "1173 1176 1179"),
+        ("FLAGGED NOT SUBJECT \"number 117\"", "7 300"),
+        ("OR SUBJECT \"number 117\" FLAGGED NOT UID 1174:*", "7 118 300 1171 1172 1173"),
+        ("UNFLAGGED SUBJECT \"number 117\" SMALLER 1000", "1171 1172"),
+        ("FLAGGED UNFLAGGED SUBJECT \"number 117\"", ""),
+    ] {
+        let expected = format!("* SEARCH {expected}").trim_end().to_owned() + "\r\n";
+        hears(&client.say(&format!("d SEARCH {keys}\r\n")), &[&expected, "d OK"]);
+    }
+    let said = client.say("e SEARCH RETURN (MIN) FLAGGED TO u2@\r\n");
+    hears(&said, &["* ESEARCH (TAG \"e\") MIN 300\r\n", "e OK"]);
 }
