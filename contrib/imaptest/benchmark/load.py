@@ -58,9 +58,15 @@ def idle(chosen, server):
     return one, f"{chosen.idle} in IDLE {one['kib']:8.1f} KiB each, told after {one['told_p50']:.2f} ms"
 
 
+# In mailboxes that are alike: a fast server's would be larger after the APPENDs.
+ALONE = ["noop", "select", "status", "fetch", "body", "store", "search"]
+
+
 def busy(chosen, server):
     """The generator needs a fraction of imaptest's time for a command: it is the server that is at its end."""
     commands = against(chosen.load, server, "clients", "--spread", "--counts", chosen.busy, "--secs", chosen.secs, timeout=90)[0]
+    alone = against(chosen.load, server, "latency", "--connections", chosen.busy, "--secs", chosen.secs,
+                    "--commands", ",".join(ALONE), timeout=90 + len(ALONE) * chosen.secs)
     appends = against(chosen.load, server, "append", "--connections", chosen.busy, "--secs", chosen.secs, timeout=90)[0]
     told = f"{chosen.busy} busy {commands['per_s']:8.0f}/s {commands['cpu_us']:7.0f} µs, APPEND {appends['per_s']:6.0f}/s {appends['cpu_us']:7.0f} µs"
-    return {"clients": chosen.busy, "commands": commands, "appends": appends}, told
+    return {"clients": chosen.busy, "commands": commands, "appends": appends, "alone": alone}, told

@@ -57,4 +57,7 @@ def extras(results, titles):
         text += table(["server", "commands/s", "µs CPU/command", "p50 µs", "p99 µs", "APPENDs/s", "µs CPU/APPEND", "p50 µs", "p99 µs"],
                       [[titles[name], *(f"{one[of][key]:,.0f}" for of in ("commands", "appends") for key in ("per_s", "cpu_us", "p50_us", "p99_us"))]
                        for name, one in busy]) + [""]
+        text += ["The same clients with one command over and over: commands/s, µs of CPU for each.", ""]
+        text += table(["server", *(row["command"] for row in busy[0][1]["alone"])],
+                      [[titles[name], *(f"{row['per_s']:,.0f}, {row['cpu_us']:.0f}" for row in one["alone"])] for name, one in busy]) + [""]
     return text
