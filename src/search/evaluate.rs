@@ -110,7 +110,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// For a search of so many messages.
     fn new(mailbox: &'a Selected, count: u32) -> Self {
-        let headers = (count as usize > HOT_METAS / 2).then(Headers::default);
+        let headers = (count as usize > HOT_METAS / 4).then(Headers::default);
         Reader { mailbox, meta: None, raw_of: None, raw: Vec::new(), headers }
     }
 

@@ -6,13 +6,23 @@ use super::limits::{HOT_METAS, MAX_HOT};
 use super::message::LogPos;
 use super::meta::Meta;
 
-/// A place for each of so many Metas. Which one a Meta gets is decided by where it is in the log; the later one stays.
+/// Places for so many Metas, in sets. Which set a Meta belongs to is decided by where it is in the log; the later ones stay.
 #[derive(Default)]
 pub(super) struct HotMetas {
-    slots: OnceLock<Box<[Slot]>>,
+    sets: OnceLock<Box<[Mutex<Set>]>>,
 }
 
-type Slot = Mutex<Option<Hot>>;
+/// Metas of a set: with one place for each hash, a search that goes over its mailbox again and again would drop half of
+/// what it needs long before the memory is full.
+const WAYS: usize = 4;
+
+/// Those whose keys have the same hash.
+#[derive(Default)]
+struct Set {
+    ways: [Option<Hot>; WAYS],
+    /// The one that came first, or is empty yet.
+    oldest: usize,
+}
 
 struct Hot {
     key: Key,
@@ -28,22 +38,27 @@ pub(super) struct Key {
 
 impl HotMetas {
     pub fn find(&self, key: Key) -> Option<Arc<Meta>> {
-        let slot = self.slot(key).lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().filter(|hot| hot.key == key).map(|hot| hot.meta.clone())
+        let set = self.set(key).lock().unwrap_or_else(PoisonError::into_inner);
+        set.ways.iter().flatten().find(|hot| hot.key == key).map(|hot| hot.meta.clone())
     }
 
     pub fn keep(&self, key: Key, meta: &Arc<Meta>) {
-        if meta.len() <= MAX_HOT {
-            let hot = Hot { key, meta: meta.clone() };
-            *self.slot(key).lock().unwrap_or_else(PoisonError::into_inner) = Some(hot);
+        if meta.len() > MAX_HOT {
+            return;
+        }
+        let Set { ways, oldest } = &mut *self.set(key).lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster.
+        if ways.iter().flatten().all(|hot| hot.key != key) {
+            ways[*oldest] = Some(Hot { key, meta: meta.clone() });
+            *oldest = (*oldest + 1) % WAYS;
         }
     }
 
-    fn slot(&self, key: Key) -> &Slot {
-        let slots = self.slots.get_or_init(|| (0..HOT_METAS).map(|_| Slot::default()).collect());
+    fn set(&self, key: Key) -> &Mutex<Set> {
+        let sets = self.sets.get_or_init(|| (0..HOT_METAS / WAYS).map(|_| Mutex::default()).collect());
         // Fibonacci hashing: the upper bits depend on all others.
         let hash = (key.place.to_u64() ^ key.opened.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        &slots[(hash >> 32) as usize % slots.len()]
+        &sets[((hash >> 32) as usize * sets.len()) >> 32]
     }
 }
 
@@ -80,5 +95,15 @@ mod tests {
         offsets().for_each(|offset| hot.keep(key(1, offset), &meta(1)));
         let kept = offsets().filter(|offset| hot.find(key(1, *offset)).is_some()).count();
         assert!(kept > HOT_METAS / 2 && kept <= HOT_METAS, "{kept}");
+    }
+
+    #[test]
+    fn what_fits_well_stays_however_often_it_is_gone_over() {
+        let hot = HotMetas::default();
+        // Mailboxes of a hundred messages of 3,000 bytes, each of a user of its own.
+        let keys = || (0..HOT_METAS as u64 * 2 / 5).map(|n| key(n / 100, 64 + 3072 * (n % 100) as u32));
+        keys().for_each(|key| hot.keep(key, &meta(1)));
+        let missed = keys().filter(|key| hot.find(*key).is_none()).count();
+        assert!(missed < keys().count() / 20, "{missed} of {}", keys().count());
     }
 }

@@ -66,9 +66,9 @@ pub const SNAPSHOT_AFTER: u64 = 256 * 1024;
 /// few dozen pays for the others.
 pub const MAX_RESERVE: usize = 256 * 1024;
 
-/// Metas that a worker keeps in memory, and the longest of them and of the headers beside them, in bytes: at most 16 MiB,
+/// Metas that a worker keeps in memory, and the longest of them and of the headers beside them, in bytes: at most 32 MiB,
 /// usually a fifth of that.
-pub const HOT_METAS: usize = 2048;
+pub const HOT_METAS: usize = 4096;
 pub const MAX_HOT: usize = 4096;
 
 /// Messages that a worker keeps open while they are sent in pieces, see `content.rs`: a quarter of the descriptors that it
