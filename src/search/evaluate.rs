@@ -108,7 +108,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// For a search of so many messages.
+    /// For a search of so many messages. One that would take more than a quarter of what the store keeps would push out what
+    /// others need.
     fn new(mailbox: &'a Selected, count: u32) -> Self {
         let headers = (count as usize > HOT_METAS / 4).then(Headers::default);
         Reader { mailbox, meta: None, raw_of: None, raw: Vec::new(), headers }

@@ -6,7 +6,8 @@ use super::limits::{HOT_METAS, MAX_HOT};
 use super::message::LogPos;
 use super::meta::Meta;
 
-/// Places for so many Metas, in sets. Which set a Meta belongs to is decided by where it is in the log; the later ones stay.
+/// Places for so many Metas, in sets. Which set a Meta belongs to is decided by whose it is and where it is in the log; the
+/// later ones stay.
 #[derive(Default)]
 pub(super) struct HotMetas {
     sets: OnceLock<Box<[Mutex<Set>]>>,
