@@ -125,7 +125,7 @@ pub fn message(data: &[u8]) {
         message::search_header(data, b"subject", &needle);
     }
     let _ = Parts::decode(data);
-    sort_keys(&found.envelope, data);
+    sort_keys(found.envelope(), data);
 }
 
 /// What messages are sorted and threaded by is read from an envelope, or from anything.

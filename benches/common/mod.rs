@@ -88,7 +88,7 @@ fn fill(user: &Arc<User>, size: usize) {
         NewMessage { body, flags: FlagList::default(), internal_date: None }
     };
     for first in (0..size).step_by(1000) {
-        let batch = (first..size.min(first + 1000)).map(message).collect();
+        let batch: Vec<NewMessage> = (first..size.min(first + 1000)).map(message).collect();
         user.append("INBOX", batch, None).expect("an append");
     }
 }

@@ -62,22 +62,16 @@ pub use transfer::{UnknownEncoding, decode_transfer};
 pub use words::decode_words;
 
 use index::Name;
-use structure::Structures;
 
 /// Everything that is kept about a message besides its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analysis {
-    /// `(date subject from sender reply-to to cc bcc in-reply-to message-id)`, RFC 9051 §7.5.2.
-    pub envelope: Vec<u8>,
-    /// BODY: the structure without extension data.
-    pub body: Vec<u8>,
-    /// BODYSTRUCTURE: the structure with all extension data.
-    pub body_structure: Vec<u8>,
+    /// What goes to clients as it stands, one behind the other: it is kept that way, and takes one buffer.
+    texts: Vec<u8>,
+    /// Where in it the body, the body structure and the preview begin.
+    starts: [usize; 3],
     /// Where each part lies.
     pub parts: Parts,
-    /// Up to [`limits::MAX_PREVIEW_CHARS`] characters of readable text. `None` when there is none; PREVIEW is
-    /// then the empty string (RFC 8970 §3.1), not NIL.
-    pub preview: Option<String>,
     /// The `Date:` field, if it can be read.
     pub sent: Option<SentDate>,
     /// A hash that all messages of a thread share; 0 for a message without any message id, which is in no
@@ -85,19 +79,57 @@ pub struct Analysis {
     pub thread: u64,
 }
 
+impl Analysis {
+    /// `(date subject from sender reply-to to cc bcc in-reply-to message-id)`, RFC 9051 §7.5.2.
+    pub fn envelope(&self) -> &[u8] {
+        &self.texts[..self.starts[0]]
+    }
+
+    /// BODY: the structure without extension data.
+    pub fn body(&self) -> &[u8] {
+        &self.texts[self.starts[0]..self.starts[1]]
+    }
+
+    /// BODYSTRUCTURE: the structure with all extension data.
+    pub fn body_structure(&self) -> &[u8] {
+        &self.texts[self.starts[1]..self.starts[2]]
+    }
+
+    /// Up to [`limits::MAX_PREVIEW_CHARS`] characters of readable text. `None` when there is none; PREVIEW is
+    /// then the empty string (RFC 8970 §3.1), not NIL.
+    pub fn preview(&self) -> Option<&str> {
+        let preview = str::from_utf8(&self.texts[self.starts[2]..]).ok();
+        preview.filter(|text| !text.is_empty())
+    }
+
+    /// Octets of all four.
+    pub fn texts_len(&self) -> usize {
+        self.texts.len()
+    }
+}
+
+/// Octets that all texts of most messages fit in.
+const TEXTS: usize = 1536;
+
 /// Analyzes a message. Linear in its size, and never fails: what cannot be understood is described as text, or
 /// as one opaque part.
 pub fn analyze(raw: &[u8]) -> Analysis {
     let scan = scan::scan(raw);
-    let mut envelope = Vec::with_capacity(512);
-    envelope::envelope(&scan.header, &mut envelope);
+    let mut texts = Vec::with_capacity(TEXTS);
+    envelope::envelope(&scan.header, &mut texts);
+    let body = texts.len();
     let sent = scan.header.first(Name::Date).and_then(parse_date);
     let thread = thread::thread(&scan.header);
     // A structure that takes too much room is made anew, of one part: that always fits, since nothing of the
     // header is shown then.
-    let (Structures { body, extended }, preview, parts) = match structure::structures(raw, &scan) {
-        Some(structures) => (structures, preview::preview(raw, &scan), scan.parts),
-        None => (structure::opaque(scan.parts.root()), None, scan.opaque()),
+    let described = structure::structures(raw, &scan, &mut texts);
+    let body_structure = described.unwrap_or_else(|| structure::opaque(scan.parts.root(), &mut texts));
+    let preview = texts.len();
+    let parts = if described.is_some() {
+        preview::preview(raw, &scan, &mut texts);
+        scan.parts
+    } else {
+        scan.opaque()
     };
-    Analysis { envelope, body, body_structure: extended, parts, preview, sent, thread }
+    Analysis { texts, starts: [body, body_structure, preview], parts, sent, thread }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::{
     content::Encoding,
     limits::{MAX_NESTING, MAX_PARTS},
@@ -70,8 +72,11 @@ pub enum Which {
 /// multipart has children, a message part exactly one, a leaf none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
-    parts: Vec<Part>,
+    parts: PartList,
 }
+
+/// Parts in preorder. Those of most messages, a text and its HTML with an attachment, take no memory of their own.
+pub(crate) type PartList = SmallVec<[Part; 4]>;
 
 /// Why stored bytes are no parts table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +96,7 @@ impl Parts {
     const VERSION: u8 = 1;
 
     /// The caller keeps the invariants of [`Parts`].
-    pub(crate) fn new(parts: Vec<Part>) -> Self {
+    pub(crate) fn new(parts: PartList) -> Self {
         debug_assert!(check(&parts).is_ok());
         Self { parts }
     }
@@ -153,6 +158,11 @@ impl Parts {
         }
     }
 
+    /// Bytes that [`encode`](Self::encode) appends, or some more.
+    pub fn most_len(&self) -> usize {
+        MAX_VARINT + 1 + self.parts.len() * (2 + 3 * MAX_VARINT)
+    }
+
     /// Reads the stored form, which must fill `bytes`, and checks every invariant.
     pub fn decode(bytes: &[u8]) -> Result<Self, PartsError> {
         let mut input = bytes;
@@ -164,7 +174,7 @@ impl Parts {
         if count == 0 || count > MAX_PARTS as u64 {
             return Err(PartsError::Damaged(0));
         }
-        let mut parts = Vec::with_capacity(count as usize);
+        let mut parts = PartList::with_capacity(count as usize);
         let mut last = 0;
         for index in 0..count as usize {
             let part = decode_part(&mut input, last, index)?;
@@ -242,7 +252,7 @@ fn decode_part(input: &mut &[u8], last: u64, index: usize) -> Result<Part, Parts
 
 /// Checks the invariants of [`Parts`] with a stack of open ancestors.
 fn check(parts: &[Part]) -> Result<(), PartsError> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: SmallVec<[Open; 4]> = SmallVec::new();
     for (index, part) in parts.iter().enumerate() {
         let damaged = PartsError::Damaged(index);
         let depth = usize::from(part.depth);
@@ -292,6 +302,9 @@ fn take(input: &mut &[u8]) -> Result<u8, PartsError> {
     *input = rest;
     Ok(byte)
 }
+
+/// Bytes of the longest varint.
+const MAX_VARINT: usize = 10;
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

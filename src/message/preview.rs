@@ -21,22 +21,23 @@ const HTML_START: usize = 4096;
 /// The control that is not below the space.
 const DELETE: u8 = 0x7f;
 
-/// The text of the first plain part that is no attachment, else of the first HTML part; white space is
-/// folded. Messages inside are not looked at. `None` when that leaves nothing.
-pub(crate) fn preview(raw: &[u8], scan: &Scan<'_>) -> Option<String> {
+/// Appends the text of the first plain part that is no attachment, else of the first HTML part; white space is
+/// folded. Messages inside are not looked at. That may leave nothing.
+pub(crate) fn preview<'a>(raw: &'a [u8], scan: &Scan<'a>, out: &mut Vec<u8>) {
+    let mut shows = |text: Option<Text<'_, '_>>| text.is_some_and(|text| text.preview(out).is_some());
     let [plain, html] = readable_parts(raw, scan);
-    plain.and_then(|text| text.preview()).or_else(|| html?.preview())
+    let _ = shows(plain) || shows(html);
 }
 
-struct Text<'a> {
-    described: &'a Described<'a>,
+struct Text<'a, 's> {
+    described: &'s Described<'a>,
     encoding: Encoding,
     body: &'a [u8],
     html: bool,
 }
 
 /// The first plain and the first HTML part of the message itself.
-fn readable_parts<'a>(raw: &'a [u8], scan: &'a Scan<'a>) -> [Option<Text<'a>>; 2] {
+fn readable_parts<'a, 's>(raw: &'a [u8], scan: &'s Scan<'a>) -> [Option<Text<'a, 's>>; 2] {
     let mut found = [None, None];
     let mut inside_message = None;
     for (part, described) in scan.parts.iter().zip(&scan.described) {
@@ -56,8 +57,8 @@ fn readable_parts<'a>(raw: &'a [u8], scan: &'a Scan<'a>) -> [Option<Text<'a>>; 2
     found
 }
 
-impl<'a> Text<'a> {
-    fn of(raw: &'a [u8], part: &Part, described: &'a Described<'a>) -> Option<Self> {
+impl<'a, 's> Text<'a, 's> {
+    fn of(raw: &'a [u8], part: &Part, described: &'s Described<'a>) -> Option<Self> {
         let body = raw.get(part.body as usize..part.end as usize)?;
         let media = &described.media;
         let html = media.is("text", "html");
@@ -67,20 +68,21 @@ impl<'a> Text<'a> {
         (readable && !is_attachment(described)).then_some(text)
     }
 
-    fn preview(&self) -> Option<String> {
+    /// Appends the preview; `None` when there is none.
+    fn preview(&self, out: &mut Vec<u8>) -> Option<()> {
         let charset = self.described.media.param("charset");
         let charset = charset.as_deref();
         let (start, limit) =
             if self.html { (HTML_START, MAX_PREVIEW_INPUT) } else { (PLAIN_START, PLAIN_INPUT) };
         let mut starts = std::iter::successors(Some(start), |size| Some(size * 4))
             .take_while(|&size| size < limit.min(self.body.len()));
-        let filled = starts.find_map(|size| self.if_start_fills(size, charset));
-        filled.or_else(|| self.of_all(limit, charset))
+        let filled = starts.find_map(|size| self.if_start_fills(size, charset, out));
+        filled.or_else(|| self.of_all(limit, charset, out))
     }
 
     /// The preview, if the first octets fill it whatever follows. HTML is cut before a tag, since what else stands at
     /// the end might read differently with more behind it.
-    fn if_start_fills(&self, size: usize, charset: Option<&[u8]>) -> Option<String> {
+    fn if_start_fills(&self, size: usize, charset: Option<&[u8]>, out: &mut Vec<u8>) -> Option<()> {
         let start = &self.body[..size];
         let start = match self.encoding {
             Encoding::QuotedPrintable => &start[..memchr::memrchr(b'\n', start)? + 1],
@@ -88,17 +90,22 @@ impl<'a> Text<'a> {
         };
         let decoded = self.decoded(start)?;
         let text = charset::certain_start(charset, &decoded);
-        let folded = self.folded(if self.html { &text[..text.rfind('<')?] } else { text });
-        folded.is_full().then(|| folded.finish())
+        let folded = self.folded(if self.html { &text[..text.rfind('<')?] } else { text }, out);
+        let (is_full, start) = (folded.is_full(), folded.start);
+        folded.finish();
+        if !is_full {
+            out.truncate(start);
+        }
+        is_full.then_some(())
     }
 
-    fn of_all(&self, limit: usize, charset: Option<&[u8]>) -> Option<String> {
+    fn of_all(&self, limit: usize, charset: Option<&[u8]>, out: &mut Vec<u8>) -> Option<()> {
         let cut = self.body.len() > limit;
         let decoded = self.decoded(&self.body[..self.body.len().min(limit)])?;
         let text = charset::decode(charset, &decoded);
         // A character that was cut in two is no text.
         let text = if cut { text.trim_end_matches('\u{fffd}') } else { &text };
-        Some(self.folded(text).finish()).filter(|text| !text.is_empty())
+        self.folded(text, out).finish()
     }
 
     /// Without the transfer encoding. What is decoded of a start, of whole lines if it is quoted-printable, is the
@@ -114,8 +121,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    fn folded(&self, text: &str) -> Folded {
-        let mut folded = Folded::default();
+    fn folded<'o>(&self, text: &str, out: &'o mut Vec<u8>) -> Folded<'o> {
+        let mut folded = Folded::new(out);
         if self.html {
             let mut plain = String::new();
             html::text(text, MAX_PREVIEW_CHARS, &mut plain);
@@ -133,25 +140,26 @@ fn is_attachment(described: &Described<'_>) -> bool {
 }
 
 /// The first characters of a text, with one space where there was white space, control or invisible padding.
-struct Folded {
-    text: String,
+struct Folded<'o> {
+    /// The text stands in it from `start` on.
+    out: &'o mut Vec<u8>,
+    start: usize,
     count: usize,
     /// The last character is a space, or there is none.
     spaced: bool,
 }
-impl Default for Folded {
-    fn default() -> Self {
-        Self { text: String::with_capacity(MAX_PREVIEW_CHARS), count: 0, spaced: true }
-    }
-}
 
-impl Folded {
+impl<'o> Folded<'o> {
+    fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { start: out.len(), out, count: 0, spaced: true }
+    }
+
     /// Takes text up to the last character that has room.
     fn push(&mut self, text: &str) {
         let mut rest = text;
         loop {
             let (plain, tail) = rest.split_at(self.plain_length(rest));
-            self.text.push_str(plain);
+            self.out.extend_from_slice(plain.as_bytes());
             self.count += plain.len();
             self.spaced = plain.as_bytes().last().map_or(self.spaced, |&byte| byte == b' ');
             let Some(character) = tail.chars().next().filter(|_| !self.is_full()) else { return };
@@ -184,7 +192,8 @@ impl Folded {
         if (space && self.spaced) || is_invisible(character) {
             return;
         }
-        self.text.push(if space { ' ' } else { character });
+        let shown = if space { ' ' } else { character };
+        self.out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
         self.count += 1;
         self.spaced = space;
     }
@@ -193,9 +202,12 @@ impl Folded {
         self.count == MAX_PREVIEW_CHARS
     }
 
-    fn finish(mut self) -> String {
-        self.text.truncate(self.text.trim_end().len());
-        self.text
+    /// Drops the space at the end; `None` when there is nothing else.
+    fn finish(self) -> Option<()> {
+        if self.spaced && self.out.len() > self.start {
+            self.out.pop();
+        }
+        (self.out.len() > self.start).then_some(())
     }
 }
 
@@ -209,7 +221,7 @@ mod tests {
     use crate::message::{analyze, limits::MAX_PREVIEW_CHARS};
 
     fn preview(raw: &str) -> Option<String> {
-        analyze(raw.as_bytes()).preview
+        analyze(raw.as_bytes()).preview().map(str::to_owned)
     }
 
     #[test]
@@ -243,7 +255,7 @@ mod tests {
             ("Content-Transfer-Encoding: base64", base64.as_bytes()),
         ] {
             let raw = [field.as_bytes(), b"\r\n\r\n", body].concat();
-            let shown = analyze(&raw).preview.map(|text| text.replace("Zwolf", "Zwölf"));
+            let shown = analyze(&raw).preview().map(|text| text.replace("Zwolf", "Zwölf"));
             assert_eq!(shown.as_deref(), Some(expected.trim_end()), "{field}");
         }
     }

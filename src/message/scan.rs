@@ -8,7 +8,7 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use memchr::{memchr, memchr_iter, memmem};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     header::{blank_line, line_end},
     index::{Header, Name},
     limits::{MAX_BOUNDARY, MAX_NESTING, MAX_PARTS},
-    parts::{Kind, Part, Parts},
+    parts::{Kind, Part, PartList, Parts},
 };
 
 /// The parts, and for each what else was found out about it.
@@ -24,7 +24,7 @@ pub(crate) struct Scan<'a> {
     /// The header of the message.
     pub(crate) header: Header<'a>,
     pub(crate) parts: Parts,
-    pub(crate) described: Vec<Described<'a>>,
+    pub(crate) described: SmallVec<[Described<'a>; 4]>,
 }
 
 /// What a part says about itself, and the number of lines of its body if it is shown.
@@ -55,7 +55,7 @@ impl Scan<'_> {
     /// The message as one opaque part, for one whose structure takes too much room.
     pub(crate) fn opaque(&self) -> Parts {
         let (kind, encoding) = (Kind::Other, Encoding::SevenBit);
-        Parts::new(vec![Part { kind, encoding, ..*self.parts.root() }])
+        Parts::new(smallvec![Part { kind, encoding, ..*self.parts.root() }])
     }
 }
 
@@ -89,8 +89,8 @@ struct Scanner<'a> {
     raw: &'a [u8],
     /// The header of the message, once it is read.
     header: Option<Header<'a>>,
-    parts: Vec<Part>,
-    described: Vec<Described<'a>>,
+    parts: PartList,
+    described: SmallVec<[Described<'a>; 4]>,
     /// Indices of the part being read and its ancestors.
     open: SmallVec<[usize; 4]>,
     delimiters: SmallVec<[Delimiter<'a>; 2]>,
@@ -102,8 +102,8 @@ impl<'a> Scanner<'a> {
         Self {
             raw,
             header: None,
-            parts: Vec::with_capacity(4),
-            described: Vec::with_capacity(4),
+            parts: PartList::new(),
+            described: SmallVec::new(),
             open: SmallVec::new(),
             delimiters: SmallVec::new(),
             counter: LineCounter { raw, at: 0, lines: 0 },

@@ -15,41 +15,32 @@ use super::{
     wire,
 };
 
-/// Both forms of a structure.
-pub(crate) struct Structures {
-    /// BODY
-    pub(crate) body: Vec<u8>,
-    /// BODYSTRUCTURE
-    pub(crate) extended: Vec<u8>,
+/// Appends BODY and BODYSTRUCTURE of a message, and says where the latter begins; `None`, and nothing appended, when it
+/// needs more than [`MAX_STRUCTURE`] octets.
+pub(crate) fn structures(raw: &[u8], scan: &Scan<'_>, out: &mut Vec<u8>) -> Option<usize> {
+    let (start, parts) = (out.len(), scan.parts.as_slice());
+    let extensions = SmallVec::with_capacity(parts.len());
+    let mut writer = Writer { raw, parts, described: &scan.described, out, start, extensions };
+    if writer.part(0).is_err() {
+        out.truncate(start);
+        return None;
+    }
+    let extensions = writer.extensions;
+    Some(put_in_front_without(out, start, &extensions))
 }
 
-/// The structures of a message; `None` when BODYSTRUCTURE needs more than [`MAX_STRUCTURE`] octets.
-pub(crate) fn structures(raw: &[u8], scan: &Scan<'_>) -> Option<Structures> {
-    let parts = scan.parts.as_slice();
-    let out = Vec::with_capacity(CAPACITY * parts.len());
-    let mut writer = Writer {
-        raw,
-        parts,
-        described: &scan.described,
-        out,
-        extensions: SmallVec::with_capacity(parts.len()),
+/// As [`structures`], of a message that is one opaque part; nothing of its header is shown.
+pub(crate) fn opaque(root: &Part, out: &mut Vec<u8>) -> usize {
+    let mut shown = |extensions: &[u8]| {
+        let start = out.len();
+        out.extend_from_slice(b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" ");
+        wire::number(out, root.end - root.body);
+        out.extend_from_slice(extensions);
+        start
     };
-    writer.part(0).ok()?;
-    let body = without(&writer.out, &writer.extensions);
-    Some(Structures { body, extended: writer.out })
+    shown(b")");
+    shown(b" NIL NIL NIL NIL)")
 }
-
-/// The structures of a message that is one opaque part; nothing of its header is shown.
-pub(crate) fn opaque(root: &Part) -> Structures {
-    let mut extended = b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" ".to_vec();
-    wire::number(&mut extended, root.end - root.body);
-    let body = [&extended, &b")"[..]].concat();
-    extended.extend_from_slice(b" NIL NIL NIL NIL)");
-    Structures { body, extended }
-}
-
-/// Octets that the structure of most parts fits in.
-const CAPACITY: usize = 256;
 
 /// The structure needs more than [`MAX_STRUCTURE`] octets.
 struct TooLarge;
@@ -58,8 +49,9 @@ struct Writer<'a, 's> {
     raw: &'a [u8],
     parts: &'s [Part],
     described: &'s [Described<'a>],
-    /// BODYSTRUCTURE
-    out: Vec<u8>,
+    /// BODYSTRUCTURE, from `start` on.
+    out: &'s mut Vec<u8>,
+    start: usize,
     /// Where in it the extension data is, which BODY has not.
     extensions: SmallVec<[Range<usize>; 4]>,
 }
@@ -76,7 +68,7 @@ impl<'a, 's> Writer<'a, 's> {
             _ => self.single(at, &media, described)?,
         };
         self.out.push(b')');
-        if self.out.len() > MAX_STRUCTURE { Err(TooLarge) } else { Ok(next) }
+        if self.out.len() - self.start > MAX_STRUCTURE { Err(TooLarge) } else { Ok(next) }
     }
 
     fn multipart(
@@ -90,10 +82,10 @@ impl<'a, 's> Writer<'a, 's> {
             next = self.part(next)?;
         }
         self.out.push(b' ');
-        wire::string(&mut self.out, media.subtype);
+        wire::string(self.out, media.subtype);
         let extension = self.out.len();
         self.out.push(b' ');
-        params(&mut self.out, media.params.clone());
+        params(self.out, media.params.clone());
         self.common_extensions(described);
         self.extensions.push(extension..self.out.len());
         Ok(next)
@@ -112,7 +104,7 @@ impl<'a, 's> Writer<'a, 's> {
         }
         if matches!(self.parts[at].kind, Kind::Message | Kind::Text) {
             self.out.push(b' ');
-            wire::number(&mut self.out, described.lines);
+            wire::number(self.out, described.lines);
         }
         let extension = self.out.len();
         self.field(described.md5);
@@ -123,18 +115,18 @@ impl<'a, 's> Writer<'a, 's> {
 
     /// `"type" "subtype" params id description encoding octets`
     fn basic_fields(&mut self, at: usize, media: &MediaType<'a>, described: &Described<'_>) {
-        wire::string(&mut self.out, media.kind);
+        wire::string(self.out, media.kind);
         self.out.push(b' ');
-        wire::string(&mut self.out, media.subtype);
+        wire::string(self.out, media.subtype);
         self.out.push(b' ');
-        params(&mut self.out, media.params.clone());
+        params(self.out, media.params.clone());
         self.field(described.id);
         self.field(described.description);
         self.out.push(b' ');
         let encoding = described.encoding.map(encoding_name);
-        wire::string(&mut self.out, encoding.filter(|name| !name.is_empty()).unwrap_or(b"7bit"));
+        wire::string(self.out, encoding.filter(|name| !name.is_empty()).unwrap_or(b"7bit"));
         self.out.push(b' ');
-        wire::number(&mut self.out, self.parts[at].end - self.parts[at].body);
+        wire::number(self.out, self.parts[at].end - self.parts[at].body);
     }
 
     /// The envelope and the structure of the message whose root is at `root`.
@@ -142,7 +134,7 @@ impl<'a, 's> Writer<'a, 's> {
         let part = self.parts[root];
         self.out.push(b' ');
         let header = self.raw.get(part.header as usize..part.body as usize).unwrap_or_default();
-        envelope(&Header::read(header), &mut self.out);
+        envelope(&Header::read(header), self.out);
         self.out.push(b' ');
         self.part(root)
     }
@@ -150,15 +142,15 @@ impl<'a, 's> Writer<'a, 's> {
     /// Disposition, language and location.
     fn common_extensions(&mut self, described: &Described<'_>) {
         self.out.push(b' ');
-        disposition(&mut self.out, described.disposition);
+        disposition(self.out, described.disposition);
         self.out.push(b' ');
-        languages(&mut self.out, described.language);
+        languages(self.out, described.language);
         self.field(described.location);
     }
 
     fn field(&mut self, value: Option<&[u8]>) {
         self.out.push(b' ');
-        wire::nstring(&mut self.out, value.map(unfold).as_deref());
+        wire::nstring(self.out, value.map(unfold).as_deref());
     }
 }
 
@@ -172,16 +164,19 @@ fn shown_type<'a>(kind: Kind, declared: &MediaType<'a>) -> MediaType<'a> {
     }
 }
 
-/// What is left of a structure when its extension data is cut out, which lies in order.
-fn without(extended: &[u8], extensions: &[Range<usize>]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(extended.len());
-    let mut at = 0;
+/// Puts what is left of the structure at `start` when its extension data is cut out, which lies in order, in front of it,
+/// and says where the structure begins then.
+fn put_in_front_without(out: &mut Vec<u8>, start: usize, extensions: &[Range<usize>]) -> usize {
+    let end = out.len();
+    let mut at = start;
     for extension in extensions {
-        body.extend_from_slice(&extended[at..extension.start]);
+        out.extend_from_within(at..extension.start);
         at = extension.end;
     }
-    body.extend_from_slice(&extended[at..]);
-    body
+    out.extend_from_within(at..end);
+    let moved = out.len() - end;
+    out[start..].rotate_right(moved);
+    start + moved
 }
 
 fn params(out: &mut Vec<u8>, params: Params<'_>) {

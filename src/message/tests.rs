@@ -25,15 +25,15 @@ fn checked(raw: &[u8]) -> Analysis {
     let mut stored = Vec::new();
     parts.encode(&mut stored);
     assert_eq!(Parts::decode(&stored).as_ref(), Ok(parts));
-    assert!(analysis.body_structure.len() <= 2 * limits::MAX_STRUCTURE);
+    assert!(analysis.body_structure().len() <= 2 * limits::MAX_STRUCTURE);
     analysis
 }
 
 /// Checks what goes to clients against a grammar that is not ours.
 fn assert_wire_ready(analysis: &Analysis) {
     use imap_codec::{ResponseCodec, decode::Decoder};
-    let Analysis { envelope, body, body_structure, .. } = analysis;
-    for (item, value) in [("ENVELOPE", envelope), ("BODY", body), ("BODYSTRUCTURE", body_structure)] {
+    let texts = [analysis.envelope(), analysis.body(), analysis.body_structure()];
+    for (item, value) in ["ENVELOPE", "BODY", "BODYSTRUCTURE"].into_iter().zip(texts) {
         let response = [b"* 1 FETCH (", item.as_bytes(), b" ", value, b")\r\n"].concat();
         let parsed = ResponseCodec::default().decode(&response);
         let rest = parsed.map(|(rest, _)| rest.to_vec());

@@ -213,7 +213,7 @@ mod tests {
             ("", "", ""),
         ] {
             let raw = format!("From: {from}\r\nTo: {from}\r\nCc: {from}\r\n\r\n");
-            let envelope = message::analyze(raw.as_bytes()).envelope;
+            let analysis = message::analyze(raw.as_bytes());
             for (key, expected) in [
                 (SortKey::From, mailbox),
                 (SortKey::To, mailbox),
@@ -222,7 +222,7 @@ mod tests {
                 (SortKey::DisplayTo, display),
             ] {
                 let mut text = String::new();
-                write_text(key, &envelope, &mut text);
+                write_text(key, analysis.envelope(), &mut text);
                 assert_eq!(text, expected, "{key:?} of {from}");
             }
         }

@@ -10,6 +10,8 @@ use super::wire::{Fields, PutFields};
 use crate::message::{Analysis, Parts, Which};
 
 const NO_PREVIEW: u32 = u32::MAX;
+/// Bytes of the lengths in front.
+const HEAD: usize = 20;
 
 /// Wire-ready answers to what clients ask for again and again.
 #[derive(Debug)]
@@ -75,23 +77,29 @@ impl Meta {
         Ok(self.header.get_or_init(|| bytes.into()).as_ref().into())
     }
 
-    /// Writes the payload of a Meta record.
-    pub(super) fn encode(analysis: &Analysis) -> Vec<u8> {
-        let mut parts = Vec::with_capacity(64);
-        analysis.parts.encode(&mut parts);
-        let preview = analysis.preview.as_deref();
-        let texts = [&analysis.envelope, &analysis.body, &analysis.body_structure];
-        let mut out =
-            Vec::with_capacity(20 + texts.iter().map(|t| t.len()).sum::<usize>() + parts.len() + 800);
+    /// Appends the payload of a Meta record, and says how long it is.
+    pub(super) fn put(analysis: &Analysis, out: &mut Vec<u8>) -> u32 {
+        let start = out.len();
+        let preview = analysis.preview();
+        let texts = [analysis.envelope(), analysis.body(), analysis.body_structure()];
         for text in texts {
             out.put_u32(text.len() as u32);
         }
         out.put_u32(preview.map_or(NO_PREVIEW, |text| text.len() as u32));
-        out.put_u32(parts.len() as u32);
+        let length_of_parts = out.len();
+        out.put_u32(0);
         texts.iter().for_each(|text| out.put(text));
         out.put(preview.unwrap_or_default().as_bytes());
-        out.put(&parts);
-        out
+        let parts = out.len();
+        analysis.parts.encode(out);
+        let length = (out.len() - parts) as u32;
+        out[length_of_parts..][..4].copy_from_slice(&length.to_le_bytes());
+        (out.len() - start) as u32
+    }
+
+    /// Bytes that [`put`](Self::put) appends, or a few more.
+    pub(super) fn most_len(analysis: &Analysis) -> usize {
+        HEAD + analysis.texts_len() + analysis.parts.most_len()
     }
 
     /// Reads the payload of a Meta record; `None` when its lengths do not add up.
@@ -99,7 +107,7 @@ impl Meta {
         let mut fields = Fields(&bytes);
         let [envelope, body, body_structure, preview, parts] =
             [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
-        let mut at = 20;
+        let mut at = HEAD;
         let mut next = |len: u32| {
             let from = at;
             at += len as usize;

@@ -16,7 +16,7 @@ use super::record::{Kind, Transaction};
 use super::state::State;
 use super::transfer::{check_keywords, record_entries};
 use super::uid_set::UidSet;
-use super::upload::{Prepared, Stored};
+use super::upload::{Prepared, Recorded, Stored};
 use super::user::User;
 use super::wire::PutFields;
 
@@ -148,13 +148,12 @@ impl Returning {
     }
 
     fn entry(&self, uid: Uid, state: &State, txn: &mut Transaction) -> Entry<'_> {
-        let (has_no_nul, blob, meta, meta_len) = match self.find_twin(state) {
-            Some(twin) => (twin.has_no_nul, twin.blob, twin.meta, twin.meta_len),
-            None => {
-                let blob = self.body.record(txn);
-                let meta = txn.record(Kind::Meta, |out| out.put(&self.body.meta));
-                (self.body.has_no_nul, blob, meta, self.body.meta.len() as u32)
+        let (has_no_nul, at) = match self.find_twin(state) {
+            Some(twin) => {
+                let (blob, meta, meta_len) = (twin.blob, twin.meta, twin.meta_len);
+                (twin.has_no_nul, Recorded { blob, meta, meta_len })
             }
+            None => (self.body.has_no_nul, self.body.record(txn)),
         };
         Entry {
             uid,
@@ -162,13 +161,13 @@ impl Returning {
             size: self.body.size,
             internal_date: self.internal_date,
             save_date: self.save_date,
-            sent_day: self.body.sent_day,
+            sent_day: self.body.sent_day(),
             email: self.email,
             thread: self.thread,
             has_no_nul,
-            blob,
-            meta,
-            meta_len,
+            blob: at.blob,
+            meta: at.meta,
+            meta_len: at.meta_len,
             keywords: self.flags.keywords.iter().map(Keyword::as_str).collect(),
         }
     }

@@ -16,10 +16,9 @@ use super::state::State;
 use super::telling::Kept;
 use super::tree::canonical_inbox;
 use super::uid_set::UidSet;
-use super::upload::{NewMessage, Prepared, Stored, new_number};
+use super::upload::{NewMessage, Prepared, Recorded, Stored, new_number};
 use super::user::{User, unix_now};
 use super::view::Selected;
-use super::wire::PutFields;
 
 /// What APPEND answers with (RFC 4315 APPENDUID).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +54,10 @@ impl User {
     pub fn append(
         self: &Arc<Self>,
         mailbox: &str,
-        messages: Vec<NewMessage>,
+        messages: impl IntoIterator<Item = NewMessage, IntoIter: ExactSizeIterator>,
         view: Option<&mut Selected>,
     ) -> Result<Appended> {
+        let messages = messages.into_iter();
         if messages.len() > MAX_MULTIAPPEND {
             return Err(Refusal::TooManyMessages.into());
         }
@@ -96,9 +96,8 @@ impl Draft {
 
     /// Bytes that are written for it, or a few more.
     fn len(&self) -> usize {
-        let body = if let Stored::Inline(bytes) = &self.message.stored { bytes.len() } else { 0 };
         let keywords: usize = self.flags.keywords.iter().map(|keyword| keyword.as_str().len() + 1).sum();
-        body + self.message.meta.len() + Append::HEAD + Entry::HEAD + keywords
+        self.message.most_len() + Append::HEAD + Entry::HEAD + keywords
     }
 
     /// A record names the file now.
@@ -109,24 +108,23 @@ impl Draft {
     }
 
     fn entry(&self, uid: Uid, txn: &mut Transaction) -> Entry<'_> {
-        let blob = self.message.record(txn);
-        let meta = txn.record(Kind::Meta, |out| out.put(&self.message.meta));
+        let Recorded { blob, meta, meta_len } = self.message.record(txn);
         Entry {
             uid,
             flags: self.flags.system,
             size: self.message.size,
             internal_date: self.internal_date,
             save_date: unix_now(),
-            sent_day: self.message.sent_day,
+            sent_day: self.message.sent_day(),
             email: match blob {
                 BlobRef::Inline(_) => new_number(),
                 BlobRef::File(number) => number,
             },
-            thread: self.message.thread,
+            thread: self.message.analysis.thread,
             has_no_nul: self.message.has_no_nul,
             blob,
             meta,
-            meta_len: self.message.meta.len() as u32,
+            meta_len,
             keywords: self.flags.keywords.iter().map(|keyword| keyword.as_str()).collect(),
         }
     }

@@ -12,7 +12,7 @@ use super::error::{Error, Refusal, Result};
 use super::flags::FlagList;
 use super::limits::{INLINE_MAX, INLINE_TOTAL_MAX, MAX_ARRIVING, SMALL};
 use super::log::{blob_path, sync_dir};
-use super::message::{BlobRef, InternalDate};
+use super::message::{BlobRef, InternalDate, LogPos};
 use super::meta::Meta;
 use super::record::{Kind, Transaction};
 use super::wire::PutFields;
@@ -218,15 +218,20 @@ pub(super) enum Stored {
     File(u64, Scratch),
 }
 
+/// Where the records of a message are.
+pub(super) struct Recorded {
+    pub blob: BlobRef,
+    pub meta: LogPos,
+    pub meta_len: u32,
+}
+
 /// A message ready for its Append record.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub size: u32,
     pub has_no_nul: bool,
     pub stored: Stored,
-    pub meta: Vec<u8>,
-    pub thread: u64,
-    pub sent_day: Option<i32>,
+    pub analysis: Analysis,
 }
 
 impl Prepared {
@@ -236,18 +241,30 @@ impl Prepared {
             size: size as u32,
             has_no_nul,
             stored,
-            meta: Meta::encode(&analysis),
-            thread: analysis.thread,
-            sent_day: analysis.sent.map(|sent| sent.day),
+            analysis,
         }
     }
 
-    /// Records the bytes of a message that is not in a file, and says where they are.
-    pub fn record(&self, txn: &mut Transaction) -> BlobRef {
-        match &self.stored {
+    /// Bytes that [`record`](Self::record) writes, or a few more.
+    pub fn most_len(&self) -> usize {
+        let body = if let Stored::Inline(bytes) = &self.stored { bytes.len() } else { 0 };
+        body + Meta::most_len(&self.analysis)
+    }
+
+    /// Records what is kept about a message, and its bytes unless they are in a file; says where they are.
+    pub fn record(&self, txn: &mut Transaction) -> Recorded {
+        let blob = match &self.stored {
             Stored::Inline(bytes) => BlobRef::Inline(txn.record(Kind::Blob, |out| out.put(bytes))),
             Stored::File(number, _) => BlobRef::File(*number),
-        }
+        };
+        let mut meta_len = 0;
+        let meta = txn.record(Kind::Meta, |out| meta_len = Meta::put(&self.analysis, out));
+        Recorded { blob, meta, meta_len }
+    }
+
+    /// The day of the Date field.
+    pub fn sent_day(&self) -> Option<i32> {
+        self.analysis.sent.map(|sent| sent.day)
     }
 }
 

@@ -3,23 +3,27 @@
 //! What can be refused is refused before a synchronising literal is asked for. After a failure the rest of the command
 //! is still read, into nothing, so that no byte of a message is taken for a command.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::imap::code::{Code, Failure, no_target};
 use crate::imap::framing::{Frame, Literal};
 use crate::imap::parse::{ParseError, parse_append_next};
-use crate::imap::session::{Completion, ImapSession, OwnedTag, Started, Sync, write_uids};
+use crate::imap::session::{Completion, Detail, ImapSession, OwnedTag, Started, Sync};
 use crate::imap::types::{AppendPrefix, MessageLiteral};
-use crate::imap::write;
 use crate::session::{Io, Step};
 use crate::store::{InternalDate, NewMessage};
 
 use super::flag_list;
+
+/// Nearly always one.
+type NewMessages = SmallVec<[NewMessage; 1]>;
 
 /// An APPEND on its way.
 pub(in crate::imap) struct Append {
     tag: OwnedTag,
     mailbox: String,
     /// Complete but for the last while `arriving`.
-    messages: Vec<NewMessage>,
+    messages: NewMessages,
     /// Whether the last message may have NUL (RFC 3516).
     binary: bool,
     /// Why nothing will be appended.
@@ -41,7 +45,7 @@ impl ImapSession {
                 let append = Append {
                     tag: OwnedTag::from_slice(tag),
                     mailbox: prefix.mailbox.as_str().to_owned(),
-                    messages: vec![message],
+                    messages: smallvec![message],
                     binary: prefix.message.binary,
                     failure: None,
                 };
@@ -146,17 +150,13 @@ impl ImapSession {
         (append.tag, result)
     }
 
-    fn append_all(&mut self, mailbox: &str, messages: Vec<NewMessage>) -> Result<Started, Failure> {
+    fn append_all(&mut self, mailbox: &str, messages: NewMessages) -> Result<Started, Failure> {
         let user = self.user()?.clone();
         let selected = self.view.as_deref_mut().map(|view| &mut view.selected);
         let appended = user.append(mailbox, messages, selected).map_err(Failure::of_target)?;
         self.note_look();
-        let mut code = Vec::with_capacity(40);
-        code.extend_from_slice(b"APPENDUID ");
-        write::number(&mut code, u64::from(appended.uid_validity));
-        code.push(b' ');
-        write_uids(&mut code, &appended.uids);
-        Ok(Started::Written { sync: Sync::Report, done: Completion::bytes(code, "APPEND completed") })
+        let done = Completion { detail: Detail::Appended(appended), text: "APPEND completed" };
+        Ok(Started::Written { sync: Sync::Report, done })
     }
 }
 

@@ -2,11 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::ImapSession;
+use super::{ImapSession, write_uids};
 use crate::imap::code::{self, Code, Failure};
 use crate::imap::write;
 use crate::session::{Goodbye, Step};
-use crate::store;
+use crate::store::{self, Appended, ModSeq};
 
 /// A tag that outlives its command's bytes.
 pub(crate) type OwnedTag = SmallVec<[u8; 24]>;
@@ -24,6 +24,8 @@ pub(crate) struct Completion {
 pub(crate) enum Detail {
     None,
     Code(Code),
+    /// APPENDUID (RFC 4315 §3).
+    Appended(Appended),
     /// A code with its arguments, without brackets.
     Bytes(Vec<u8>),
     /// The mailbox's HIGHESTMODSEQ as of the sync at the command's end (RFC 7162 §3.2.10).
@@ -42,6 +44,44 @@ impl Completion {
     pub(crate) const fn bytes(code: Vec<u8>, text: &'static str) -> Self {
         Completion { detail: Detail::Bytes(code), text }
     }
+}
+
+impl Detail {
+    /// Appends the code with its arguments, without brackets; nothing when there is none.
+    pub(super) fn put(&self, highest_modseq: Option<ModSeq>, out: &mut Vec<u8>) {
+        match self {
+            Detail::None => {}
+            Detail::Code(code) => out.extend_from_slice(code.as_str().as_bytes()),
+            Detail::Appended(appended) => {
+                out.extend_from_slice(b"APPENDUID ");
+                write::number(out, u64::from(appended.uid_validity));
+                out.push(b' ');
+                write_uids(out, &appended.uids);
+            }
+            Detail::Bytes(code) => out.extend_from_slice(code),
+            Detail::HighestModSeq => {
+                if let Some(highest) = highest_modseq {
+                    out.extend_from_slice(b"HIGHESTMODSEQ ");
+                    write::number(out, highest.0);
+                }
+            }
+        }
+    }
+}
+
+/// `tag OK [code] text`, with a code that `put` appends; without brackets where it appends nothing.
+pub(crate) fn ok_with(out: &mut Vec<u8>, tag: &[u8], put: impl FnOnce(&mut Vec<u8>), text: &str) {
+    out.extend_from_slice(tag);
+    out.extend_from_slice(b" OK [");
+    let code = out.len();
+    put(out);
+    if out.len() == code {
+        out.pop();
+    } else {
+        out.extend_from_slice(b"] ");
+    }
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// `tag OK [code] text`.

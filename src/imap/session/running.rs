@@ -1,7 +1,7 @@
 //! A command on its way: its work, one sync, what others changed, and the tagged reply.
 
 use super::idle::Idle;
-use super::reply::{self, Completion, Detail, OwnedTag};
+use super::reply::{self, Completion, OwnedTag};
 use super::report::Report;
 use super::{ImapSession, Mode, Promise};
 use crate::imap::code::Failure;
@@ -10,7 +10,6 @@ use crate::imap::command::search::Searching;
 use crate::imap::command::sort::Sorting;
 use crate::imap::command::thread::Threading;
 use crate::imap::fetch::Cursor;
-use crate::imap::write;
 use crate::session::{Io, Step};
 use crate::store::Expunges;
 
@@ -195,15 +194,7 @@ impl ImapSession {
     /// `tag OK`, with the code that goes with it.
     pub(in crate::imap) fn complete(&mut self, tag: &[u8], completion: &Completion, out: &mut Vec<u8>) {
         self.offences = 0;
-        match (&completion.detail, &self.view) {
-            (Detail::Code(code), _) => reply::ok(out, tag, code.as_str().as_bytes(), completion.text),
-            (Detail::Bytes(code), _) => reply::ok(out, tag, code, completion.text),
-            (Detail::HighestModSeq, Some(view)) => {
-                let mut code = b"HIGHESTMODSEQ ".to_vec();
-                write::number(&mut code, view.selected.highest_modseq().0);
-                reply::ok(out, tag, &code, completion.text);
-            }
-            _ => reply::ok(out, tag, b"", completion.text),
-        }
+        let highest = self.view.as_ref().map(|view| view.selected.highest_modseq());
+        reply::ok_with(out, tag, |out| completion.detail.put(highest, out), completion.text);
     }
 }

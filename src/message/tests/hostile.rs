@@ -14,7 +14,7 @@ fn multiparts_ten_thousand_deep() {
         .collect();
     let analysis = checked(raw.as_bytes());
     assert_eq!(deepest(&analysis), limits::MAX_NESTING);
-    assert!(text(&analysis.body).contains("\"application\" \"octet-stream\""));
+    assert!(text(analysis.body()).contains("\"application\" \"octet-stream\""));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn boundaries_of_any_length() {
             format!("Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n--{boundary}\r\n\r\nx\r\n");
         let analysis = checked(raw.as_bytes());
         assert_eq!(analysis.parts.root().is_multipart(), length <= limits::MAX_BOUNDARY, "{length}");
-        assert!(analysis.preview.is_some());
+        assert!(analysis.preview().is_some());
     }
 }
 
@@ -66,9 +66,9 @@ fn structures_that_take_too_much_room() {
     let param = format!("; name=\"{}\"", "\\\"".repeat(limits::MAX_STRUCTURE));
     let raw = format!("Content-Type: text/plain{param}\r\n\r\nx");
     let analysis = checked(raw.as_bytes());
-    assert_eq!(analysis.body, b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" 1)");
+    assert_eq!(analysis.body(), b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" 1)");
     assert_eq!(
-        analysis.body_structure,
+        analysis.body_structure(),
         b"(\"application\" \"octet-stream\" NIL NIL NIL \"7bit\" 1 NIL NIL NIL NIL)"
     );
 }
@@ -106,7 +106,7 @@ fn headers_without_end() {
         format!("Content-Language: {}\r\n\r\n", "a,".repeat(many)),
     ] {
         let analysis = checked(raw.as_bytes());
-        assert!(analysis.envelope.len() < 32 * limits::MAX_ENVELOPE_FIELD, "{}", &raw[..20]);
+        assert!(analysis.envelope().len() < 32 * limits::MAX_ENVELOPE_FIELD, "{}", &raw[..20]);
     }
 }
 

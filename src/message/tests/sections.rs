@@ -155,7 +155,7 @@ fn multiparts_without_parts_are_text() {
         "Content-Type: multipart/mixed; boundary=\"\"\n\nreadable\n",
     ] {
         assert_sections(message, &[(&[1], Which::Full, Some("readable\n")), (&[2], Which::Full, None)]);
-        assert_eq!(checked(&crlf(message)).preview.as_deref(), Some("readable"));
+        assert_eq!(checked(&crlf(message)).preview(), Some("readable"));
     }
 }
 

@@ -5,11 +5,11 @@ use mail_parser::{MessageParser, PartType};
 use super::*;
 
 fn body(message: &str) -> String {
-    text(&checked(&crlf(message)).body)
+    text(checked(&crlf(message)).body())
 }
 
 fn body_structure(message: &str) -> String {
-    text(&checked(&crlf(message)).body_structure)
+    text(checked(&crlf(message)).body_structure())
 }
 
 const PLAIN: &str = "\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\"";
@@ -72,7 +72,7 @@ fn digests_default_to_messages() {
 #[test]
 fn odd_bytes_go_out_as_literals() {
     let raw = b"Content-Type: a/b; n=\"\xc3\xa9\"\r\nContent-ID: x\0y\r\n\r\n";
-    assert_eq!(checked(raw).body, b"(\"a\" \"b\" (\"n\" {2}\r\n\xc3\xa9) {2}\r\nxy NIL \"7bit\" 0)");
+    assert_eq!(checked(raw).body(), b"(\"a\" \"b\" (\"n\" {2}\r\n\xc3\xa9) {2}\r\nxy NIL \"7bit\" 0)");
 }
 
 /// Leaves as mail-parser finds them: where each begins and ends.

@@ -34,7 +34,7 @@ use super::super::wire::PutFields;
 use super::references::{Places, References};
 use super::scan::{Orphan, Region, Scan};
 use super::{Checked, NEWER};
-use crate::message::analyze;
+use crate::message::{Analysis, analyze};
 use crate::sys;
 
 /// Mends what `look` finds when nobody else can write.
@@ -284,9 +284,10 @@ impl Repair<'_> {
             if moved.contains_key(&message.meta) {
                 continue;
             }
-            let payload = self.analyzed(message)?;
-            let place = txn.record(Kind::Meta, |out| out.put(&payload));
-            moved.insert(message.meta, (place, payload.len() as u32));
+            let analysis = self.analyzed(message)?;
+            let mut len = 0;
+            let place = txn.record(Kind::Meta, |out| len = Meta::put(&analysis, out));
+            moved.insert(message.meta, (place, len));
         }
         for mailbox in self.scan.state.mailboxes.values_mut() {
             mailbox.amend(|message| {
@@ -301,20 +302,20 @@ impl Repair<'_> {
         Ok(txn.into_buffer())
     }
 
-    /// What is kept about a message whose bytes are whole.
-    fn analyzed(&self, message: &Message) -> Result<Vec<u8>> {
+    /// What is to be kept about a message whose bytes are whole.
+    fn analyzed(&self, message: &Message) -> Result<Analysis> {
         match message.blob {
             BlobRef::File(number) => {
                 let path = blob_path(self.dir, number);
                 let map = open_for_reading(&path).and_then(|file: File| sys::map(&file));
-                Ok(Meta::encode(&analyze(&map.map_err(Error::io("cannot read", path))?)))
+                Ok(analyze(&map.map_err(Error::io("cannot read", path))?))
             }
             BlobRef::Inline(place) => {
                 let mut places = Places::new(self.dir, self.mark, &self.scan);
                 let bytes = places.read(place, Kind::Blob, message.size);
                 let damaged =
                     |(path, offset, problem): (PathBuf, u64, _)| Error::Damaged { path, offset, problem };
-                Ok(Meta::encode(&analyze(&bytes.map_err(damaged)?)))
+                Ok(analyze(&bytes.map_err(damaged)?))
             }
         }
     }

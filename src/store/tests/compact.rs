@@ -413,7 +413,7 @@ fn a_mailbox_that_lives_for_a_year_stays_within_twice_its_live_bytes() {
             texts.push(text(appended, 600_000));
         }
         appended += texts.iter().map(Vec::len).sum::<usize>();
-        let new = texts.iter().map(|text| message(&user, text, FlagList::default())).collect();
+        let new = texts.iter().map(|text| message(&user, text, FlagList::default()));
         user.append("INBOX", new, None).unwrap();
         let mut view = select(&user, "INBOX");
         for _ in 0..10 {

@@ -278,7 +278,7 @@ impl Living<'_> {
     }
 
     fn append(&mut self, user: &Arc<User>, mailbox: &str, count: usize) -> (String, bool) {
-        let messages = (0..count).map(|_| self.a_message(user)).collect();
+        let messages: Vec<_> = (0..count).map(|_| self.a_message(user)).collect();
         let appended = user.append(mailbox, messages, None).unwrap();
         assert_eq!(appended.uids.len() as usize, count);
         (format!("APPEND {mailbox} {count}"), self.may_settle(user))

@@ -90,7 +90,7 @@ fn append(user: &Arc<User>, mailbox: &str, n: usize) -> u32 {
 }
 
 fn append_many(user: &Arc<User>, mailbox: &str, count: usize) {
-    let new = (1..=count).map(|n| message(user, &body(n), FlagList::default())).collect();
+    let new: Vec<_> = (1..=count).map(|n| message(user, &body(n), FlagList::default())).collect();
     user.append(mailbox, new, None).unwrap();
 }
 

@@ -293,7 +293,7 @@ fn headers_read_ahead_are_those_read_one_by_one() {
         4 => format!("Subject: {n}\r\n").into_bytes(),
         _ => body(n),
     };
-    let new = (0..160).map(|n| message(&user, &form(n), FlagList::default())).collect();
+    let new = (0..160).map(|n| message(&user, &form(n), FlagList::default()));
     user.append("INBOX", new, None).unwrap();
     let view = select(&user, "INBOX");
     let mut messages = Vec::new();
