@@ -252,8 +252,9 @@ pub trait Wake: Send + Sync {
     /// The session has its output settled now, after [`Settled::Later`]; does nothing when the session is gone.
     fn settled(&self, token: Token);
 
-    /// As `settled`; it has to be done by this thread, if it runs sessions, after the one that it runs now.
-    fn settles_next(&self, token: Token);
+    /// As `settled`; it has to be done by this thread, if it runs sessions, after the one that it runs now. `false` when
+    /// the session is gone.
+    fn settles_next(&self, token: Token) -> bool;
 }
 
 /// A shared [`Wake`].

@@ -146,8 +146,8 @@ impl ChangeListener for Hub {
         self.waker.settled(Token::from_number(waiter.0));
     }
 
-    fn syncs_next(&self, waiter: Waiter) {
-        self.waker.settles_next(Token::from_number(waiter.0));
+    fn syncs_next(&self, waiter: Waiter) -> bool {
+        self.waker.settles_next(Token::from_number(waiter.0))
     }
 }
 
@@ -179,7 +179,9 @@ mod tests {
 
         fn settled(&self, _: Token) {}
 
-        fn settles_next(&self, _: Token) {}
+        fn settles_next(&self, _: Token) -> bool {
+            false
+        }
     }
 
     impl Recorder {

@@ -34,8 +34,8 @@ impl ChangeListener for Listener {
         self.hub.synced(waiter);
     }
 
-    fn syncs_next(&self, waiter: Waiter) {
-        self.hub.syncs_next(waiter);
+    fn syncs_next(&self, waiter: Waiter) -> bool {
+        self.hub.syncs_next(waiter)
     }
 
     fn asks(&self) -> bool {

@@ -49,11 +49,28 @@ impl User {
     /// # Errors
     /// When the disk fails. What was written since the last success may be lost with the next loss of power.
     pub fn settle(self: &Arc<Self>, end: &LogEnd, waiter: Option<Waiter>) -> Result<bool> {
-        let is_durable = self.sync_to(end, waiter)?;
+        let is_durable = match waiter.and_then(|waiter| self.share_sync(end, waiter)) {
+            Some(is_durable) => is_durable,
+            None => {
+                let _alone = self.shared.journal.sync_alone();
+                self.sync_to(end, waiter)?
+            }
+        };
         if is_durable {
             self.tell_durable();
         }
         Ok(is_durable)
+    }
+
+    /// As [`settle`](Self::settle), through the journal that the users of this process share; `None` when the log is to be
+    /// synced by itself.
+    fn share_sync(self: &Arc<Self>, end: &LogEnd, waiter: Waiter) -> Option<bool> {
+        let is_kept =
+            self.sync.reaches(end.at) || self.shared.journal.commit(&self.sync, self.name(), end, waiter)?;
+        if is_kept && !self.sync.has_synced(end.at) {
+            self.shared.defer_sync(self);
+        }
+        Some(is_kept)
     }
 
     /// As [`settle`](Self::settle), soon, with nobody waiting for it.

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +31,8 @@ pub(super) struct GroupSync {
 struct Progress {
     /// All before this is on stable storage.
     durable: LogPos,
+    /// All before this survives a loss of power, since it is there or in the journal.
+    promised: LogPos,
     /// The end of what this process has written or read.
     written: LogPos,
     syncing: bool,
@@ -46,6 +49,7 @@ impl GroupSync {
     pub fn new(disk: Arc<dyn Disk>, listener: Arc<dyn ChangeListener>, durable: LogPos) -> Self {
         let progress = Progress {
             durable,
+            promised: durable,
             written: durable,
             syncing: false,
             waiting: 0,
@@ -72,15 +76,35 @@ impl GroupSync {
         if durable.segment == end.segment { end.offset.saturating_sub(durable.offset) } else { end.offset }
     }
 
-    /// Whether all before `end` is on stable storage.
+    /// Whether all before `end` survives a loss of power.
     pub fn reaches(&self, end: LogPos) -> bool {
+        self.progress().promised >= end
+    }
+
+    /// Whether all before `end` is on stable storage in the log itself.
+    pub fn has_synced(&self, end: LogPos) -> bool {
         self.progress().durable >= end
+    }
+
+    /// Says that all before `end` is in the journal, or on stable storage.
+    pub fn promise(&self, end: LogPos) {
+        let mut progress = self.progress();
+        progress.promised = progress.promised.max(end);
+    }
+
+    /// The bytes of `end`'s segment that a loss of power may take, up to `end`; a segment is begun only when the one
+    /// before it has been synced. `None` when the kernel may have lost some of them already.
+    pub fn lack(&self, end: LogPos) -> Option<Range<u32>> {
+        let progress = self.progress();
+        let promised = progress.promised.min(end);
+        let start = if promised.segment == end.segment { promised } else { Log::start_of(end.segment) };
+        (!progress.suspect).then_some(start.offset..end.offset)
     }
 
     /// Says that a sync failed in another process, all before `durable` being on stable storage.
     pub fn suspect(&self, durable: LogPos) {
         let mut progress = self.progress();
-        progress.durable = durable;
+        (progress.durable, progress.promised) = (durable, durable);
         progress.suspect = true;
     }
 
@@ -138,6 +162,7 @@ impl GroupSync {
         progress.suspect = result.is_err();
         if result.is_ok() {
             progress.durable = progress.durable.max(target);
+            progress.promised = progress.promised.max(target);
         }
         if progress.waiting > 0 {
             self.done.notify_all();
@@ -157,9 +182,10 @@ impl GroupSync {
             }
             !is_served
         });
-        if let Some((_, waiter)) = progress.parked.pop() {
-            self.listener.syncs_next(waiter);
-        }
+        // A session that is gone does not come.
+        while let Some((_, waiter)) = progress.parked.pop()
+            && !self.listener.syncs_next(waiter)
+        {}
     }
 
     /// Writes what the page cache holds once more, so that the next sync has to take it to the disk. What the cache has
@@ -255,8 +281,9 @@ mod tests {
             self.0.lock().unwrap().0.push(waiter.0);
         }
 
-        fn syncs_next(&self, waiter: Waiter) {
+        fn syncs_next(&self, waiter: Waiter) -> bool {
             self.0.lock().unwrap().1.push(waiter.0);
+            true
         }
     }
 

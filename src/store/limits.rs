@@ -80,6 +80,15 @@ pub const MAX_KEPT_OPEN: usize = 256;
 pub const MAX_WINDOW: u64 = 64 * 1024;
 pub const MAX_GAP: u64 = 4096;
 
+/// Bytes of each of the two files of a journal; what one log may have in a batch, since copying more costs more than
+/// syncing it; and what makes a batch full, one member more at most.
+pub const JOURNAL_SIZE: u64 = 32 * 1024 * 1024;
+pub const JOURNAL_MEMBER: usize = 128 * 1024;
+pub const JOURNAL_BATCH: usize = 2 * 1024 * 1024;
+
+/// As many logs of a worker have to be at their own sync for the next one to go to the journal.
+pub const JOURNAL_OTHERS: usize = 3;
+
 /// Users without sessions whose state a worker keeps in memory.
 pub const MAX_IDLE_USERS: usize = 256;
 

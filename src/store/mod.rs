@@ -29,6 +29,7 @@ mod flags;
 mod frozen;
 mod group_sync;
 mod hot;
+mod journal;
 mod last_access;
 pub mod limits;
 mod log;

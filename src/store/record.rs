@@ -208,7 +208,12 @@ impl Transaction {
 
 /// The first 64 bytes of a segment.
 pub(super) mod segment_header {
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt;
+
     use super::{Fields, PutFields};
+    use crate::store::upload::random;
 
     pub const LEN: usize = 64;
     const MAGIC: &[u8; 8] = b"HELIOLOG";
@@ -223,9 +228,22 @@ pub(super) mod segment_header {
         bytes.put_u32(segment);
         bytes.put_u128(user);
         bytes.put_u64(created);
+        bytes.put_u64(random());
         bytes.resize(LEN - 4, 0);
         bytes.put_u32(crc32fast::hash(&bytes));
         bytes
+    }
+
+    /// What tells a segment from others of its number and its user: its checksum, which its random bytes are in.
+    pub fn stamp(header: &[u8; LEN]) -> u32 {
+        Fields(&header[LEN - 4..]).u32().unwrap_or_default()
+    }
+
+    /// As [`stamp`], of an open segment.
+    pub fn stamp_of(segment: &File) -> io::Result<u32> {
+        let mut header = [0; LEN];
+        segment.read_exact_at(&mut header, 0)?;
+        Ok(stamp(&header))
     }
 
     /// What is wrong with a header, in words for an administrator.

@@ -16,6 +16,7 @@ use super::epoch;
 use super::error::{Error, Result};
 use super::group_sync::Waiter;
 use super::hot::HotMetas;
+use super::journal::{self, Bounds, Journal};
 use super::limits::{MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
 use super::names::{MailboxId, ModSeq, UserName};
 use super::open_users::OpenUsers;
@@ -37,8 +38,10 @@ pub trait ChangeListener: Send + Sync {
     fn synced(&self, _waiter: Waiter) {}
 
     /// The sync that this one waited for is over, and another one needed: it asks again, the sooner the better, since
-    /// others wait for what it does then. Best done by this thread, when it returns. May not block.
-    fn syncs_next(&self, _waiter: Waiter) {}
+    /// others wait for what it does then. Best done by this thread, when it returns. `false` when it is gone. May not block.
+    fn syncs_next(&self, _waiter: Waiter) -> bool {
+        false
+    }
 
     /// Whether [`happened`](Self::happened) is worth its cost now.
     fn asks(&self) -> bool {
@@ -76,6 +79,8 @@ pub struct Options {
     pub segment_size: u32,
     /// So many bytes that nobody needs are not worth the work of making room.
     pub(super) min_garbage: u64,
+    /// When the users of a process share syncs.
+    pub(super) journal: Bounds,
     /// Where all writing goes.
     pub(super) disk: Arc<dyn Disk>,
     /// Seconds since 1970, where something gets old.
@@ -90,6 +95,7 @@ impl Options {
             tuning: Tuning { flag_sync: FlagSync::Deferred, max_message: MAX_MESSAGE },
             segment_size: SEGMENT_SIZE,
             min_garbage: MIN_GARBAGE,
+            journal: Bounds::default(),
             disk: Arc::new(Local),
             clock: unix_now,
         }
@@ -115,6 +121,7 @@ pub(super) struct Shared {
     pub tuning: ArcSwap<Tuning>,
     pub listener: Arc<dyn ChangeListener>,
     pub epoch: u64,
+    pub journal: Journal,
     pub hot: HotMetas,
     pub kept_open: KeptOpen,
     /// Message bytes in memory that have not come in full.
@@ -137,9 +144,11 @@ impl Store {
     /// Opens the store and starts its housekeeper.
     ///
     /// # Errors
-    /// When the partition's epoch cannot be read, or no thread can be started.
+    /// When what journals hold cannot be put back, the partition's epoch not be read, or no thread be started.
     pub fn open(options: Options, listener: Arc<dyn ChangeListener>) -> Result<Store> {
+        journal::recover(&*options.disk, &options.root)?;
         let epoch = epoch::current(&options.root)?;
+        let journal = Journal::new(&options.root, options.disk.clone(), listener.clone(), options.journal);
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
         let tuning = ArcSwap::from_pointee(options.tuning);
         let (hot, kept_open, arriving, opened) = Default::default();
@@ -148,6 +157,7 @@ impl Store {
             tuning,
             listener,
             epoch,
+            journal,
             hot,
             kept_open,
             arriving,
@@ -221,6 +231,7 @@ impl Store {
             report(&user, user.sync_all());
             user.tell_durable();
         }
+        self.shared.journal.close();
         let mut chores = self.shared.chores();
         chores.closed = true;
         self.shared.new_chore.notify_all();
@@ -256,6 +267,7 @@ impl Shared {
             for user in users.into_values() {
                 report(&user, user.do_chores());
             }
+            self.journal.nudge();
             if looked.elapsed() >= LOOK_AROUND {
                 looked = Instant::now();
                 let Some(users) = known.upgrade() else { continue };

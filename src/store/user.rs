@@ -45,7 +45,7 @@ pub struct User {
     inner: Mutex<Inner>,
     /// The file whose lock orders writers of all processes.
     pub(super) lock: Arc<File>,
-    pub(super) sync: GroupSync,
+    pub(super) sync: Arc<GroupSync>,
     pub(super) untold: Untold,
     arriving: Arc<Arriving>,
     /// Tells this handle from others for the same user, before and after it.
@@ -88,6 +88,7 @@ impl User {
         let inner = Inner::open(log, mark, &shared)?;
         // Nothing is known about what is on the disk but that the snapshot's part is: the first sync covers all.
         let sync = GroupSync::new(shared.options.disk.clone(), shared.listener.clone(), Log::start_of(1));
+        let sync = Arc::new(sync);
         sync.note_written(inner.state.position);
         let lock = inner.log.lock_file();
         let notes = Notes::read(&lock);

@@ -447,11 +447,12 @@ impl Wake for Pool {
         self.notify(token, Flags::SETTLED);
     }
 
-    fn settles_next(&self, token: Token) {
-        let Some(slot) = self.slot(token.slot) else { return };
+    fn settles_next(&self, token: Token) -> bool {
+        let Some(slot) = self.slot(token.slot) else { return false };
         if slot.state.notify(token.generation, Flags::SETTLED) && !thread::takes(self, token.slot) {
             self.inbox.push_ready(token.slot);
         }
+        slot.state.generation() == token.generation
     }
 }
 

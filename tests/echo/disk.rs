@@ -59,7 +59,9 @@ impl Disk {
         rounds.parked = left;
         drop(rounds);
         served.into_iter().for_each(|(_, token)| self.waker.settled(token));
-        next.into_iter().for_each(|(_, token)| self.waker.settles_next(token));
+        if let Some((_, token)) = next {
+            self.waker.settles_next(token);
+        }
         true
     }
 }

@@ -12,9 +12,10 @@ mod scan;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::disk::check_dirs;
+use super::disk::{Local, check_dirs};
 use super::epoch;
 use super::error::{Error, Result};
+use super::journal;
 use super::names::UserName;
 use super::path::{user_dir, user_mark};
 use super::user::unix_now;
@@ -81,6 +82,8 @@ pub fn check(partition: &Path, user: &UserName, grace: Duration) -> Result<Check
 /// # Errors
 /// As [`check`]; when it cannot be written, or a newer version wrote it.
 pub fn repair(partition: &Path, user: &UserName, grace: Duration) -> Result<Checked> {
+    // What a journal has is no damage.
+    journal::recover(&Local, partition)?;
     let dir = directory(partition, user)?;
     let found = check(partition, user, grace)?;
     if found.findings.is_empty() {

@@ -12,6 +12,9 @@ use super::*;
 /// Segments end after so many bytes, so that a life has several.
 const SEGMENT: u32 = 6000;
 
+/// Bytes of a journal's files, so that a life turns from one to the other often.
+const JOURNAL: u64 = 5000;
+
 /// All that clients of a user can see, counters apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sight {
@@ -62,6 +65,7 @@ pub(super) fn open_with(root: &Path, disk: Arc<Simulated>, segment_size: u32) ->
     options.segment_size = segment_size;
     options.disk = disk;
     (options.min_garbage, options.clock) = (0, now);
+    options.journal = journal::Bounds { others: 0, size: JOURNAL };
     let store = Store::open(options, Arc::new(Deaf))?;
     store.close();
     let user = store.user(&ada())?;
@@ -297,7 +301,9 @@ impl Living<'_> {
     fn may_settle(&mut self, user: &Arc<User>) -> bool {
         let settles = !self.whim.chance(4);
         if settles {
-            user.settle(&user.log_end().unwrap(), None).unwrap();
+            // Through the log's own sync, or through the journal, where nobody else is at it.
+            let waiter = self.made.is_multiple_of(2).then_some(Waiter(1));
+            assert!(user.settle(&user.log_end().unwrap(), waiter).unwrap());
         }
         settles
     }

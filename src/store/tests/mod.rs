@@ -11,6 +11,7 @@ mod golden;
 mod life;
 mod mailboxes;
 mod power;
+mod sharing;
 mod simulated;
 mod views;
 
