@@ -267,7 +267,7 @@ impl Shared {
             for user in users.into_values() {
                 report(&user, user.do_chores());
             }
-            self.journal.nudge();
+            self.journal.pass_on();
             if looked.elapsed() >= LOOK_AROUND {
                 looked = Instant::now();
                 let Some(users) = known.upgrade() else { continue };

@@ -186,8 +186,9 @@ impl Journal {
         is_kept.then_some(is_served)
     }
 
-    /// Has one of those who wait lead next, unless somebody does already. A session that is gone does not come.
-    fn pass_on(&self) {
+    /// Has one of those who wait lead next, unless somebody does already; a session that is gone does not come. The
+    /// housekeeper calls it too, so that nobody waits for a leader whose session ended when it had been called.
+    pub fn pass_on(&self) {
         loop {
             let mut state = self.state();
             if state.is_led {
@@ -199,11 +200,6 @@ impl Journal {
                 return;
             }
         }
-    }
-
-    /// Sees to it that nobody waits for a leader who never came: one whose session ended just then.
-    pub fn nudge(&self) {
-        self.pass_on();
     }
 
     /// Syncs all logs that the journal speaks of, and removes it. When that fails it stays, for whoever opens the store
