@@ -1,6 +1,6 @@
 //! What a journal was written for: after a loss of power it has what the logs have lost.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -50,35 +50,40 @@ fn journals(root: &Path) -> Result<Vec<PathBuf>> {
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
     let mut paths = paths.map_err(Error::io("cannot read", &dir))?;
-    paths.retain(|path| *path != lock_path(root));
+    paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_journal));
     Ok(paths)
+}
+
+/// Whether a file of this name is one that [`Files`](super::files::Files) made.
+fn is_journal(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn restore(disk: &dyn Disk, root: &Path, journal: &File) -> io::Result<()> {
     let mut bytes = vec![0; journal.metadata()?.len() as usize];
     journal.read_exact_at(&mut bytes, 0)?;
-    let mut segments: BTreeMap<PathBuf, File> = BTreeMap::new();
+    let mut segments = BTreeSet::new();
     for lack in lacks(&bytes) {
-        restore_lack(disk, root, &lack, &mut segments)?;
+        segments.extend(restore_lack(disk, root, &lack)?);
     }
-    segments.values().try_for_each(|segment| disk.sync_data(segment))
+    // Not all are open at once: there may be more of them than descriptors.
+    segments.iter().try_for_each(|segment| match disk.open(segment, Open::Existing) {
+        // Packed meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        segment => disk.sync_data(&segment?),
+    })
 }
 
-/// Puts back what a log lacks. Bytes of a log never change: what stands there is the same, or was lost. A segment that is
+/// Puts back what a log lacks; which segment has to be synced. Bytes of a log never change: what stands there is the same, or was lost. A segment that is
 /// gone has been packed, which is done with what is on stable storage, or the user is gone.
-fn restore_lack(
-    disk: &dyn Disk,
-    root: &Path,
-    lack: &Lack<'_>,
-    segments: &mut BTreeMap<PathBuf, File>,
-) -> io::Result<()> {
-    let Ok(user) = UserName::new(lack.user) else { return Ok(()) };
+fn restore_lack(disk: &dyn Disk, root: &Path, lack: &Lack<'_>) -> io::Result<Option<PathBuf>> {
+    let Ok(user) = UserName::new(lack.user) else { return Ok(None) };
     let dir = user_dir(root, &user);
     let path = segment_path(&dir, lack.at.segment);
     let (lock, segment) =
         match (disk.open(&dir.join("lock"), Open::Existing), disk.open(&path, Open::Existing)) {
             (Ok(lock), Ok(segment)) => (lock, segment),
-            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
     let _held = OfdLock::lock(&lock, LockMode::Exclusive)?;
@@ -86,14 +91,13 @@ fn restore_lack(
     segment.read_exact_at(&mut header, 0)?;
     let is_same = segment_header::check(&header, lack.at.segment, user_mark(&user)).is_ok()
         && segment_header::stamp(&header) == lack.stamp;
-    if is_same {
-        let mut there = vec![0; lack.bytes.len()];
-        let is_there =
-            segment.read_exact_at(&mut there, lack.at.offset.into()).is_ok() && there == lack.bytes;
-        if !is_there {
-            disk.write_at(&segment, lack.bytes, lack.at.offset.into())?;
-        }
-        segments.entry(path).or_insert(segment);
+    if !is_same {
+        return Ok(None);
     }
-    Ok(())
+    let mut there = vec![0; lack.bytes.len()];
+    let is_there = segment.read_exact_at(&mut there, lack.at.offset.into()).is_ok() && there == lack.bytes;
+    if !is_there {
+        disk.write_at(&segment, lack.bytes, lack.at.offset.into())?;
+    }
+    Ok(Some(path))
 }

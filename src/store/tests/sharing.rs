@@ -129,10 +129,13 @@ fn the_journal_of_a_process_that_died_is_seen_to_and_that_of_one_that_lives_is_n
     assert_eq!(journals(dir.path()), 2);
     let looks = open(dir.path(), disk.clone(), recorder.clone());
     assert_eq!(journals(dir.path()), 2, "somebody has it");
+    let note = directory(dir.path()).join("note");
+    fs::write(&note, b"not a journal").unwrap();
     // The files of a process are unlocked when it dies.
     lives.shared().journal.die();
     let before = disk.syncs.load(SeqCst);
     let next = open(dir.path(), disk.clone(), recorder);
+    fs::remove_file(&note).expect("a file that is no journal stays");
     assert_eq!(journals(dir.path()), 0);
     assert_eq!(disk.syncs.load(SeqCst) - before, 1, "the log that it spoke of is synced");
     assert_eq!(numbers(&user(&next, "ada")), [1]);
