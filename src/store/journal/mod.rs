@@ -14,6 +14,7 @@ mod recovery;
 
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,13 +130,18 @@ impl Journal {
         let mut batch = std::mem::take(&mut state.spare);
         drop(state);
         about_to_block();
-        let taken = gather(&mut members, &mut batch);
-        let rest = members.split_off(*taken.as_ref().unwrap_or(&members.len()));
-        let written = taken.and_then(|_| {
+        let write = || {
+            let taken = gather(&mut members, &mut batch)?;
             let files = files.map_or_else(|| Files::make(&self.disk, &self.root, self.bounds.size), Ok);
-            files.and_then(|mut files| files.write(&mut batch, &members).map(|()| files))
-        });
-        self.finish(written.map(|files| (files, batch)), members, rest, waiter)
+            let mut files = files?;
+            files.write(&mut batch, &members[..taken])?;
+            Ok((files, taken))
+        };
+        // Others wait for this thread: they must not do so for ever, whatever happens to it.
+        let written = catch_unwind(AssertUnwindSafe(write));
+        let written = written.unwrap_or_else(|_| Err(io::Error::other("an internal error")));
+        let rest = members.split_off(written.as_ref().map_or(members.len(), |(_, taken)| *taken));
+        self.finish(written.map(|(files, _)| (files, batch)), members, rest, waiter)
     }
 
     /// Others may be at it already; while they are, who comes joins them.
