@@ -11,6 +11,9 @@
 //! A change goes one way: `User::transact` locks, catches up with other processes, lets a command record what it wants
 //! against the state, appends that with one write, and applies it through the same code as a replay. So the state never
 //! says anything that the log does not.
+//!
+//! What was promised is synced by `User::settle`: one sync for all who wait for a log (`group_sync`), or, when many users
+//! write at once, one for several logs (`journal`).
 
 mod ahead;
 mod archive;
