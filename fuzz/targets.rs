@@ -67,8 +67,8 @@ fn frames(input: &[u8], mode: u8, piece: usize) -> Vec<String> {
                     streamed = 0;
                 }
             }
-            Frame::Literal(literal) => {
-                let taken = mode & 2 == 0 && framer.accept().is_ok();
+            Frame::Literal { literal, head } => {
+                let taken = mode & 2 == 0 && framer.accept(head).is_ok();
                 match (taken, mode & 4 == 0) {
                     (true, _) => {}
                     (false, true) => framer.stream(),

@@ -16,6 +16,7 @@
 //! | [`message`] | RFC 5322 and MIME |
 //! | [`tls`] | certificates, session tickets, what is spoken |
 //! | [`config`] | the option table, `msg.conf`, the base directory |
+//! | [`spare`] | buffers that a thread lends |
 //! | [`sys`] | system calls; the only room with `unsafe` |
 
 #![deny(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod message;
 pub mod notify;
 pub mod search;
 pub mod session;
+mod spare;
 pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;

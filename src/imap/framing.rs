@@ -99,9 +99,9 @@ pub enum Frame<'i> {
     Incomplete,
     /// A whole command or, while a message is streamed, the line after it. Without its line end.
     Command(Cow<'i, [u8]>),
-    /// The line announces a literal. Look at [`Framer::head`], then call [`Framer::accept`], [`Framer::stream`] or
-    /// [`Framer::refuse`]; to go on without is to refuse.
-    Literal(Literal),
+    /// The line announces a literal. `head` is the command up to it, with the announcement and CRLF. Look at that, then
+    /// call [`Framer::accept`], [`Framer::stream`] or [`Framer::refuse`]; to go on without is to refuse.
+    Literal { literal: Literal, head: Cow<'i, [u8]> },
     /// Bytes of a streamed literal. The last of them have `left` = 0 and come even when the literal is empty.
     Data { bytes: &'i [u8], left: u64 },
     /// The command cannot be read and is being skipped. `head` is how it begins, enough for
@@ -179,30 +179,26 @@ impl Framer {
         self.advance(input, false)
     }
 
-    /// While a literal awaits its decision: the command up to it, with the announcement and CRLF.
-    pub fn head(&self) -> &[u8] {
-        &self.gathered
-    }
-
-    /// Takes the announced literal as part of the command. The caller answers `+` if it is synchronising.
+    /// Takes the announced literal as part of the command that begins with `head`. The caller answers `+` if it is
+    /// synchronising.
     ///
     /// # Errors
-    /// When it does not fit; the caller says so to the client and calls [`refuse`](Self::refuse).
-    pub fn accept(&mut self) -> Result<(), FrameError> {
+    /// When it does not fit, with the head; the caller says so to the client and calls [`refuse`](Self::refuse).
+    pub fn accept<'h>(&mut self, head: Cow<'h, [u8]>) -> Result<(), (FrameError, Cow<'h, [u8]>)> {
         let State::Decide(literal) = self.state else { return Ok(()) };
         if self.literals >= self.limits.literals {
-            return Err(FrameError::TooManyLiterals);
+            return Err((FrameError::TooManyLiterals, head));
         }
-        if literal.size > self.limits.command.saturating_sub(self.gathered.len()) as u64 {
-            return Err(FrameError::LiteralTooLarge);
+        if literal.size > self.limits.command.saturating_sub(head.len()) as u64 {
+            return Err((FrameError::LiteralTooLarge, head));
         }
+        self.gathered = head.into_owned();
         self.literals += 1;
         self.state = State::Gather { left: literal.size };
         Ok(())
     }
 
-    /// Hands the announced literal to the caller as it arrives, and forgets the command's head. What follows the
-    /// literal is framed as a line of its own.
+    /// Hands the announced literal to the caller as it arrives. What follows the literal is framed as a line of its own.
     pub fn stream(&mut self) {
         if let State::Decide(literal) = self.state {
             self.forget();
@@ -307,7 +303,7 @@ impl Framer {
             return self.fail(FrameError::CommandTooLong, line);
         }
         match announcement(line).filter(|_| announcements) {
-            Some(announcement) => self.announced(line, end + 1, announcement),
+            Some(announcement) => self.announced(line, input, end + 1, announcement),
             None => Framed { consumed: end + 1, frame: Frame::Command(self.complete(line)) },
         }
     }
@@ -322,7 +318,13 @@ impl Framer {
         Cow::Owned(command)
     }
 
-    fn announced<'i>(&mut self, line: &'i [u8], consumed: usize, announcement: Announcement) -> Framed<'i> {
+    fn announced<'i>(
+        &mut self,
+        line: &'i [u8],
+        input: &'i [u8],
+        consumed: usize,
+        announcement: Announcement,
+    ) -> Framed<'i> {
         let literal = match announcement {
             Announcement::Literal(literal) => literal,
             Announcement::Overflow { .. } => return self.fail(FrameError::LiteralTooLarge, line),
@@ -330,11 +332,21 @@ impl Framer {
         if !literal.synchronising && literal.size > self.limits.non_synchronising {
             return self.fail(FrameError::NonSynchronisingTooLarge, line);
         }
-        self.gathered.reserve_exact(line.len() + 2);
-        self.gathered.extend_from_slice(line);
-        self.gathered.extend_from_slice(b"\r\n");
+        let head = self.head(line, input.get(..consumed).unwrap_or_default());
         self.state = State::Decide(literal);
-        Framed { consumed, frame: Frame::Literal(literal) }
+        Framed { consumed, frame: Frame::Literal { literal, head } }
+    }
+
+    /// The command up to and with `line`; `whole` has its line end too.
+    fn head<'i>(&mut self, line: &[u8], whole: &'i [u8]) -> Cow<'i, [u8]> {
+        if self.gathered.is_empty() && whole.ends_with(b"\r\n") {
+            return Cow::Borrowed(whole);
+        }
+        let mut head = std::mem::take(&mut self.gathered);
+        head.reserve_exact(line.len() + 2);
+        head.extend_from_slice(line);
+        head.extend_from_slice(b"\r\n");
+        Cow::Owned(head)
     }
 
     /// Gives the command up. Nothing is consumed yet: skipping starts with the line that `input` begins with.

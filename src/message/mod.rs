@@ -61,13 +61,14 @@ pub use subject::base_subject;
 pub use transfer::{UnknownEncoding, decode_transfer};
 pub use words::decode_words;
 
+use crate::spare::Lent;
 use index::Name;
 
 /// Everything that is kept about a message besides its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analysis {
     /// What goes to clients as it stands, one behind the other: it is kept that way, and takes one buffer.
-    texts: Vec<u8>,
+    texts: Lent<u8>,
     /// Where in it the body, the body structure and the preview begin.
     starts: [usize; 3],
     /// Where each part lies.
@@ -115,7 +116,8 @@ const TEXTS: usize = 1536;
 /// as one opaque part.
 pub fn analyze(raw: &[u8]) -> Analysis {
     let scan = scan::scan(raw);
-    let mut texts = Vec::with_capacity(TEXTS);
+    let mut texts = Lent::new();
+    texts.reserve(TEXTS);
     envelope::envelope(&scan.header, &mut texts);
     let body = texts.len();
     let sent = scan.header.first(Name::Date).and_then(parse_date);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::program::{Program, Test};
 use crate::message;
+use crate::spare::Lent;
 use crate::store::limits::HOT_METAS;
 use crate::store::{Headers, Message, Meta, Result, Selected, Uid, UidSet};
 
@@ -17,7 +18,7 @@ pub struct Search {
     /// The first UID that is not in a batch yet; `None` after the last.
     next: Option<Uid>,
     /// In reverse order.
-    batch: Vec<Message>,
+    batch: Lent<Message>,
     found: UidSet,
     /// Stop at the first message.
     only_first: bool,
@@ -26,7 +27,7 @@ pub struct Search {
 impl Search {
     /// `only_first` for a caller that wants to know nothing but the smallest UID.
     pub fn new(program: Program, only_first: bool) -> Self {
-        Search { next: program.within.first(), program, batch: Vec::new(), found: UidSet::new(), only_first }
+        Search { next: program.within.first(), program, batch: Lent::new(), found: UidSet::new(), only_first }
     }
 
     /// What was found, once [`run`](Self::run) says that all is looked at.

@@ -86,7 +86,7 @@ pub(super) fn remove_before(disk: &dyn Disk, dir: &Path, segment: u32) -> Result
 
 fn encode(state: &State, mark: u128, made: i64) -> Vec<u8> {
     let segment = state.position.segment;
-    let mut txn = Transaction::new(Log::start_of(segment), Vec::new());
+    let mut txn = Transaction::new(Log::start_of(segment));
     for mailbox in state.mailboxes.values() {
         txn.record(Kind::Mailbox, |out| put_mailbox(mailbox, out));
         let messages: Vec<&Message> = mailbox.live_messages().collect();

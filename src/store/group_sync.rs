@@ -221,9 +221,9 @@ mod tests {
     use crate::store::record::{Kind, Transaction};
 
     fn transaction(start: LogPos, len: usize) -> Vec<u8> {
-        let mut txn = Transaction::new(start, Vec::new());
+        let mut txn = Transaction::new(start);
         txn.record(Kind::Subscribe, |out| out.resize(out.len() + len, b'x'));
-        txn.into_buffer()
+        txn.bytes().to_vec()
     }
 
     #[test]

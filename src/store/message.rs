@@ -1,10 +1,14 @@
 //! A message as the store keeps it in memory: what commands ask for all the time. The rest is read from the log.
 
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
 use smallvec::SmallVec;
 
 use super::flags::{Flags, KeywordSet};
 use super::names::{ModSeq, Uid};
 use super::payload::Entry;
+use crate::spare::{Lend, Spares};
 
 /// A place in a user's log: segment and byte offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +53,16 @@ impl InternalDate {
     /// Days since 1970-01-01 of the date as shown, which is what SEARCH compares (RFC 9051 §6.4.4).
     pub fn day(self) -> i32 {
         (self.timestamp + i64::from(self.offset_minutes) * 60).div_euclid(86_400) as i32
+    }
+}
+
+impl Lend for Message {
+    /// As many as any command looks up at once.
+    const MOST: usize = 512;
+
+    fn spares() -> &'static LocalKey<Spares<Message>> {
+        thread_local!(static SPARES: Spares<Message> = const { RefCell::new(Vec::new()) });
+        &SPARES
     }
 }
 

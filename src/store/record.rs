@@ -2,6 +2,7 @@
 
 use super::message::LogPos;
 use super::wire::{Fields, PutFields};
+use crate::spare::Lent;
 
 /// Bytes of a record header.
 pub(super) const HEADER: usize = 16;
@@ -138,16 +139,14 @@ fn header_check(bytes: &[u8; HEADER]) -> u16 {
 #[derive(Debug)]
 pub(super) struct Transaction {
     start: LogPos,
-    bytes: Vec<u8>,
+    bytes: Lent<u8>,
     last: Option<usize>,
 }
 
 impl Transaction {
     /// `start` is the end of the log; the writer holds its lock.
-    pub fn new(start: LogPos, buffer: Vec<u8>) -> Self {
-        let mut bytes = buffer;
-        bytes.clear();
-        Transaction { start, bytes, last: None }
+    pub fn new(start: LogPos) -> Self {
+        Transaction { start, bytes: Lent::new(), last: None }
     }
 
     /// Makes room for payloads of so many bytes in all.
@@ -199,10 +198,6 @@ impl Transaction {
 
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.bytes
     }
 }
 
@@ -282,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_transaction_chains_its_records() {
-        let mut txn = Transaction::new(LogPos::new(3, 64), Vec::new());
+        let mut txn = Transaction::new(LogPos::new(3, 64));
         let blob = txn.record(Kind::Blob, |out| out.put(b"hello"));
         let append = txn.record(Kind::Append, |out| out.put(b"12345678"));
         assert_eq!((blob, append), (LogPos::new(3, 64), LogPos::new(3, 64 + 24)));
@@ -295,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_header_does_not_survive_a_flipped_bit_nor_a_move() {
-        let mut txn = Transaction::new(LogPos::new(1, 64), Vec::new());
+        let mut txn = Transaction::new(LogPos::new(1, 64));
         txn.record(Kind::Subscribe, |out| out.put(b"x"));
         let good = *header_at(txn.bytes(), 0);
         for bit in 0..12 * 8 {
@@ -308,7 +303,7 @@ mod tests {
 
     #[test]
     fn unknown_types_are_skipped_only_when_they_say_so() {
-        let mut txn = Transaction::new(LogPos::new(1, 64), Vec::new());
+        let mut txn = Transaction::new(LogPos::new(1, 64));
         txn.record(Kind::Ignorable, |_| ());
         let unknown = *header_at(txn.bytes(), 0);
         assert_eq!(Header::decode(&unknown, 64), Err(BadHeader::Unknown));

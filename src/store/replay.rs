@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_reserve_may_go_while_the_log_is_read() {
-        let mut txn = Transaction::new(LogPos::new(1, 64), Vec::new());
+        let mut txn = Transaction::new(LogPos::new(1, 64));
         txn.record(Kind::Subscribe, |out| out.resize(out.len() + 40, b'x'));
         let end = txn.end().offset;
         let file = tempfile::tempfile().unwrap();

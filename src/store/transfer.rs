@@ -314,7 +314,7 @@ mod tests {
     /// A state whose one mailbox has so many messages.
     fn crowded(count: u32) -> (State, MailboxId) {
         let mut state = State::new(Log::start_of(1));
-        let mut txn = Transaction::new(state.position, Vec::new());
+        let mut txn = Transaction::new(state.position);
         let (id, uid_validity) = new_mailbox("INBOX", SpecialUses::NONE, 0, &mut txn);
         state.insert(Mailbox::new(id, "INBOX".into(), uid_validity, SpecialUses::NONE));
         let entry = |number| Entry {
@@ -344,7 +344,7 @@ mod tests {
         let (state, id) = crowded(MAX_TRANSFER + 1);
         let copy = |last: u32| {
             let uids = UidSet::from_ranges([(Uid::MIN, Uid::new(last).unwrap())]);
-            let mut txn = Transaction::new(state.position, Vec::new());
+            let mut txn = Transaction::new(state.position);
             record_transfer(&state, id, "INBOX", &uids, false, &mut txn).map(|copied| copied.is_some())
         };
         assert!(matches!(copy(MAX_TRANSFER), Ok(true)));

@@ -17,6 +17,7 @@ use super::meta::Meta;
 use super::record::{Kind, Transaction};
 use super::wire::PutFields;
 use crate::message::{Analysis, analyze};
+use crate::spare::Lent;
 use crate::sys;
 
 /// Bytes of one message while they arrive. Dropping it leaves nothing behind.
@@ -34,7 +35,7 @@ pub struct Upload {
 
 #[derive(Debug)]
 enum Body {
-    Memory(Vec<u8>, Claim),
+    Memory(Lent<u8>, Claim),
     File(File, Scratch),
 }
 
@@ -100,7 +101,7 @@ pub struct NewMessage {
 
 impl Upload {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: Arc<Path>, limit: u64, arriving: Arc<Arriving>) -> Self {
-        let body = Body::Memory(Vec::new(), Claim { arriving, bytes: 0 });
+        let body = Body::Memory(Lent::new(), Claim { arriving, bytes: 0 });
         Upload { disk, dir, limit, len: 0, expected: 0, has_nul: false, body }
     }
 
@@ -214,7 +215,7 @@ impl Drop for Scratch {
 /// Where a prepared message is.
 #[derive(Debug)]
 pub(super) enum Stored {
-    Inline(Vec<u8>),
+    Inline(Lent<u8>),
     File(u64, Scratch),
 }
 

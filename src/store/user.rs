@@ -55,8 +55,6 @@ pub struct User {
 pub(super) struct Inner {
     pub log: Log,
     pub state: State,
-    /// Kept for the next transaction.
-    buffer: Vec<u8>,
 }
 
 /// What a transaction gave, and what has to be synced for it.
@@ -68,9 +66,6 @@ pub(super) struct Written<T> {
 
 /// How often a user whose log makes room at this moment is read again.
 const CHECKPOINT_LOOKS: usize = 4;
-
-/// Transactions larger than this do not leave their buffer behind.
-const KEPT_BUFFER: usize = 16 * 1024;
 
 impl User {
     /// Opens the user's log, or makes it.
@@ -226,19 +221,17 @@ impl User {
         inner: &mut Inner,
         build: impl FnOnce(&mut State, &mut Transaction) -> Result<T>,
     ) -> Result<Written<T>> {
-        let Inner { log, state, buffer } = inner;
+        let Inner { log, state } = inner;
         if state.position.offset > self.shared.options.segment_size {
             self.roll(log, state)?;
         }
         self.sync_sealed(log, state.position)?;
-        let mut txn = Transaction::new(state.position, std::mem::take(buffer));
+        let mut txn = Transaction::new(state.position);
         let value = build(state, &mut txn)?;
         if txn.is_empty() {
             return Ok(Written { value, end: None });
         }
         let end = self.write(&txn, log, state)?;
-        let used = txn.into_buffer();
-        *buffer = if used.capacity() <= KEPT_BUFFER { used } else { Vec::new() };
         Ok(Written { value, end: Some(LogEnd { file: log.active().clone(), at: end }) })
     }
 
@@ -257,7 +250,7 @@ impl User {
 
     /// Seals the active segment with one that names the next, which is on stable storage.
     fn go_on_in(&self, next: u32, log: &mut Log, state: &mut State) -> Result<()> {
-        let mut txn = Transaction::new(state.position, Vec::new());
+        let mut txn = Transaction::new(state.position);
         txn.record(Kind::Seal, |out| out.put_u32(next));
         append(&txn, log)?;
         // The reserve is of no use any more. One that stays does no harm.
@@ -393,7 +386,7 @@ impl Inner {
     }
 
     fn open(log: Log, mark: u128, shared: &Shared) -> Result<Inner> {
-        let mut inner = Inner { log, state: State::new(Log::start_of(1)), buffer: Vec::new() };
+        let mut inner = Inner { log, state: State::new(Log::start_of(1)) };
         inner.reload(mark, shared)?;
         Ok(inner)
     }

@@ -45,7 +45,7 @@ impl Wheel {
         Wheel { heads: vec![NIL; WHEEL_BUCKETS as usize], entries: Vec::new(), cursor: 0, armed: 0 }
     }
 
-    /// Sets the slot's entry to come up at `at` (at once when that is past), wherever it was before. A tick
+    /// Sets the slot's entry to come up at `at` (at the next one when that is past), wherever it was before. A tick
     /// beyond the wheel's horizon comes up early: its owner then says the true one again.
     pub fn arm(&mut self, slot: u32, at: Tick) {
         if self.entries.len() <= slot as usize {
@@ -200,9 +200,10 @@ mod tests {
         fn agrees_with_a_map(steps in proptest::collection::vec((0u32..8, 0u32..6000, 0u32..500), 1..80)) {
             let mut wheel = Wheel::new();
             let mut model = std::collections::BTreeMap::new();
-            let mut now = 0;
+            // A tick that was looked at is past: what is armed for it comes up at the next one.
+            let (mut now, mut unseen) = (0, 0);
             for (slot, delay, pause) in steps {
-                model.insert(slot, now + delay);
+                model.insert(slot, unseen.max(now + delay));
                 wheel.arm(slot, now + delay);
                 now += pause;
                 let mut fired = Vec::new();
@@ -210,6 +211,7 @@ mod tests {
                     at if at > now => Due::At(at),
                     _ => { fired.push(slot); Due::Done }
                 });
+                unseen = now + 1;
                 fired.sort_unstable();
                 let expected: Vec<u32> = model.iter().filter(|entry| *entry.1 <= now).map(|entry| *entry.0).collect();
                 model.retain(|_, at| *at > now);

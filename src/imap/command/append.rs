@@ -3,6 +3,8 @@
 //! What can be refused is refused before a synchronising literal is asked for. After a failure the rest of the command
 //! is still read, into nothing, so that no byte of a message is taken for a command.
 
+use std::borrow::Cow;
+
 use smallvec::{SmallVec, smallvec};
 
 use crate::imap::code::{Code, Failure, no_target};
@@ -18,10 +20,10 @@ use super::flag_list;
 /// Nearly always one.
 type NewMessages = SmallVec<[NewMessage; 1]>;
 
-/// An APPEND on its way.
-pub(in crate::imap) struct Append {
+/// An APPEND on its way. Its name is the command's until it has to wait.
+pub(in crate::imap) struct Append<'h> {
     tag: OwnedTag,
-    mailbox: String,
+    mailbox: Cow<'h, str>,
     /// Complete but for the last while `arriving`.
     messages: NewMessages,
     /// Whether the last message may have NUL (RFC 3516).
@@ -44,13 +46,13 @@ impl ImapSession {
             Ok(message) => {
                 let append = Append {
                     tag: OwnedTag::from_slice(tag),
-                    mailbox: prefix.mailbox.as_str().to_owned(),
+                    mailbox: Cow::Borrowed(prefix.mailbox.as_str()),
                     messages: smallvec![message],
                     binary: prefix.message.binary,
                     failure: None,
                 };
-                self.stream_message(Box::new(append), literal, io);
-                None
+                self.stream_message(literal, io);
+                self.read_append(append, io)
             }
             Err(failure) => {
                 self.framer.refuse();
@@ -83,63 +85,56 @@ impl ImapSession {
         })
     }
 
-    fn stream_message(&mut self, append: Box<Append>, literal: Literal, io: &mut Io<'_>) {
+    fn stream_message(&mut self, literal: Literal, io: &mut Io<'_>) {
         self.framer.stream();
         if literal.synchronising {
             io.output.extend_from_slice(b"+ OK\r\n");
         }
-        self.keep_append(append);
     }
 
     /// Takes what has come of the messages and of the lines between them.
-    pub(in crate::imap) fn read_append(&mut self, mut append: Box<Append>, io: &mut Io<'_>) -> Option<Step> {
-        let framed = self.framer.next(io.input());
-        io.consume(framed.consumed);
-        match framed.frame {
-            Frame::Incomplete => {
-                self.keep_append(append);
-                Some(Step::Read)
+    pub(in crate::imap) fn read_append(&mut self, mut append: Append<'_>, io: &mut Io<'_>) -> Option<Step> {
+        loop {
+            let framed = self.framer.next(io.input());
+            io.consume(framed.consumed);
+            match framed.frame {
+                Frame::Incomplete => {
+                    self.keep_append(append.into_owned());
+                    return Some(Step::Read);
+                }
+                Frame::Data { bytes, .. } => append.take(bytes),
+                Frame::Literal { literal, head } => {
+                    if let Err(failure) = self.next_message(&mut append, &head) {
+                        self.framer.refuse();
+                        return self.fail(io.output, &append.tag, failure);
+                    }
+                    self.stream_message(literal, io);
+                }
+                Frame::Command(line) => {
+                    let (tag, started) = self.finish_append(append, &line);
+                    return self.begin(&tag, started, io.output.len(), io);
+                }
+                Frame::Error { error, .. } => {
+                    return self.fail(io.output, &append.tag, Failure::bad(error.to_string()));
+                }
+                Frame::Broken => return Some(self.give_up(io)),
             }
-            Frame::Data { bytes, .. } => {
-                append.take(bytes);
-                self.keep_append(append);
-                None
-            }
-            Frame::Literal(literal) => self.next_message(append, literal, io),
-            Frame::Command(line) => {
-                let (tag, started) = self.finish_append(*append, &line);
-                self.begin(&tag, started, io.output.len(), io)
-            }
-            Frame::Error { error, .. } => self.fail(io.output, &append.tag, Failure::bad(error.to_string())),
-            Frame::Broken => Some(self.give_up(io)),
         }
     }
 
-    fn next_message(&mut self, mut append: Box<Append>, literal: Literal, io: &mut Io<'_>) -> Option<Step> {
-        let head = self.framer.head().to_vec();
-        let failure = match parse_append_next(&head, self.enabled.dialect()) {
-            _ if append.failure.is_some() => append.failure.take(),
-            Err(error) => Some(Failure::bad(error.to_string())),
-            Ok(None) => Some(Failure::bad("expected a message")),
-            Ok(Some(message)) => match self.accept_message(&message) {
-                Ok(accepted) => {
-                    append.messages.push(accepted);
-                    append.binary = message.binary;
-                    None
-                }
-                Err(failure) => Some(failure),
-            },
-        };
-        let Some(failure) = failure else {
-            self.stream_message(append, literal, io);
-            return None;
-        };
-        self.framer.refuse();
-        self.fail(io.output, &append.tag, failure)
+    fn next_message(&mut self, append: &mut Append<'_>, head: &[u8]) -> Result<(), Failure> {
+        if let Some(failure) = append.failure.take() {
+            return Err(failure);
+        }
+        let message = parse_append_next(head, self.enabled.dialect()).map_err(|error| syntax(&error))?;
+        let message = message.ok_or_else(|| Failure::bad("expected a message"))?;
+        append.messages.push(self.accept_message(&message)?);
+        append.binary = message.binary;
+        Ok(())
     }
 
     /// The command's end: all messages or none.
-    fn finish_append(&mut self, append: Append, line: &[u8]) -> (OwnedTag, Result<Started, Failure>) {
+    fn finish_append(&mut self, append: Append<'_>, line: &[u8]) -> (OwnedTag, Result<Started, Failure>) {
         let rest = parse_append_next(line, self.enabled.dialect());
         let result = match (append.failure, rest) {
             (Some(failure), _) => Err(failure),
@@ -164,7 +159,12 @@ fn syntax(error: &ParseError<'_>) -> Failure {
     Failure::bad(error.to_string())
 }
 
-impl Append {
+impl Append<'_> {
+    fn into_owned(self) -> Append<'static> {
+        let Append { tag, mailbox, messages, binary, failure } = self;
+        Append { tag, mailbox: Cow::Owned(mailbox.into_owned()), messages, binary, failure }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         if self.failure.is_some() {
             return;

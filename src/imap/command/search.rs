@@ -9,6 +9,7 @@ use crate::imap::types::{self, SearchReturn};
 use crate::imap::write;
 use crate::search::Search;
 use crate::session::{Io, Step};
+use crate::spare::Lent;
 use crate::store::{ModSeq, Uid, UidSet};
 
 /// Numbers that are written between two looks at the output's size.
@@ -47,7 +48,7 @@ impl ImapSession {
         let compiled = Compiler::compile(view, command).map_err(|failure| refused(view, returns, failure));
         let (program, with_modseq) = compiled?;
         let only_first = returns.is_some_and(|r| r.min && !r.max && !r.all && !r.count);
-        let searching = Searching {
+        let mut searching = Searching {
             tag: OwnedTag::from_slice(tag),
             uid: command.uid,
             returns,
@@ -62,7 +63,9 @@ impl ImapSession {
         } else {
             (Sync::Defer, "SEARCH completed")
         };
-        let work = Work::Search(Box::new(searching));
+        let is_done = searching.run(self.view()?, io)?.is_none();
+        // What is suspended finds at once again that it has to be.
+        let work = if is_done { Work::None } else { Work::Search(Box::new(searching)) };
         Ok(Started::Run { work, sync, done: Completion::plain(text) })
     }
 }
@@ -199,7 +202,7 @@ fn restricted(found: &UidSet, returns: Option<SearchReturn>) -> UidSet {
 
 /// Of these messages.
 pub(super) fn highest_modseq(view: &View, uids: &UidSet) -> Result<Option<ModSeq>, Failure> {
-    let mut batch = Vec::new();
+    let mut batch = Lent::new();
     let mut highest = None;
     let mut next = uids.first();
     while let Some(from) = next {

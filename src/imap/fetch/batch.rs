@@ -1,17 +1,11 @@
 //! Messages that a FETCH has looked up and not told yet.
 
-use std::cell::Cell;
-
+use crate::spare::Lent;
 use crate::store::Message;
 
-thread_local! {
-    /// The room of a batch that was told, for the next.
-    static SPARE: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
-}
-
-/// In reverse order. A thread keeps the room of one, so that a command that runs to its end asks for no memory.
+/// In reverse order.
 #[derive(Default)]
-pub(super) struct Batch(Vec<Message>);
+pub(super) struct Batch(Lent<Message>);
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
@@ -27,20 +21,8 @@ impl Batch {
         &mut self,
         look_up: impl FnOnce(&mut Vec<Message>) -> Result<(), E>,
     ) -> Result<Option<&Message>, E> {
-        if self.0.capacity() == 0 {
-            self.0 = SPARE.take();
-        }
         look_up(&mut self.0)?;
         self.0.reverse();
         Ok(self.0.first())
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        if self.0.capacity() > 0 {
-            self.0.clear();
-            SPARE.set(std::mem::take(&mut self.0));
-        }
     }
 }

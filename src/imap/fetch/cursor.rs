@@ -12,6 +12,7 @@ use crate::imap::session::{Enabled, View};
 use crate::imap::types::{FetchAttributes, SectionKind};
 use crate::imap::write;
 use crate::session::{Io, Security, Step};
+use crate::spare::Lent;
 use crate::store::{Content, KeywordTable, Message, Meta, Uid, UidSet, Window};
 use crate::sys::FileRange;
 
@@ -36,7 +37,7 @@ pub(in crate::imap) struct Cursor {
     /// Bytes of the batch's messages.
     window: Option<Window>,
     keywords: Option<Arc<KeywordTable>>,
-    /// The message that is being told.
+    /// The message that is told in part, while the command is suspended.
     open: Option<Box<Open>>,
 }
 
@@ -56,7 +57,7 @@ struct Open {
 /// The rest of an announced literal.
 enum Body {
     Range { range: Range<u64>, mask_nul: bool },
-    Bytes { bytes: Vec<u8>, at: usize },
+    Bytes { bytes: Lent<u8>, at: usize },
 }
 
 impl Cursor {
@@ -90,23 +91,36 @@ impl Cursor {
         enabled: Enabled,
         io: &mut Io<'_>,
     ) -> Result<Option<Step>, Failure> {
+        let mut open = self.open.take().map(|open| *open);
+        let step = self.go_on(&mut open, view, enabled, io)?;
+        if step.is_some() {
+            self.pause(open, view);
+        }
+        Ok(step)
+    }
+
+    fn go_on(
+        &mut self,
+        open: &mut Option<Open>,
+        view: &mut View,
+        enabled: Enabled,
+        io: &mut Io<'_>,
+    ) -> Result<Option<Step>, Failure> {
         loop {
             if io.is_above_high_water() {
-                self.pause(view);
                 return Ok(Some(Step::Flush));
             }
-            if let Some(mut open) = self.open.take() {
-                if let Some(range) = self.in_file(&mut open, view, io).map_err(Failure::Broken)? {
-                    self.open = Some(open);
-                    self.pause(view);
+            if let Some(message) = open {
+                if let Some(range) = self.in_file(message, view, io).map_err(Failure::Broken)? {
                     return Ok(Some(Step::Send(Box::new(range))));
                 }
-                self.open = self.proceed(open, view, io)?;
+                if !self.proceed(message, view, io)? {
+                    *open = None;
+                }
                 continue;
             }
             if self.batch.is_empty() {
                 if self.next.is_some() && io.is_slice_over() {
-                    self.pause(view);
                     return Ok(Some(Step::Yield));
                 }
                 if !self.load(view, io)? {
@@ -114,17 +128,18 @@ impl Cursor {
                 }
             }
             if let Some(message) = self.batch.pop() {
-                self.tell(message, view, enabled, io)?;
+                *open = self.tell(message, view, enabled, io)?;
             }
         }
     }
 
     /// Gives back what a session that may wait for long must not hold.
-    fn pause(&mut self, view: &View) {
+    fn pause(&mut self, open: Option<Open>, view: &View) {
         self.window = None;
-        if let Some(open) = &mut self.open {
-            open.content = open.content.take().and_then(|content| view.selected.keep_open(content));
-        }
+        self.open = open.map(|open| {
+            let content = open.content.and_then(|content| view.selected.keep_open(content));
+            Box::new(Open { content, ..open })
+        });
     }
 
     /// Fetches the next batch; false at the end.
@@ -145,16 +160,16 @@ impl Cursor {
         Ok(!self.batch.is_empty())
     }
 
-    /// Writes all that needs no bytes of the message. Everything that can be refused is found out before the first
-    /// byte of the response.
+    /// Writes all that needs no bytes of the message; gives it back when there is more. Everything that can be refused is
+    /// found out before the first byte of the response.
     fn tell(
         &mut self,
         message: Message,
         view: &mut View,
         enabled: Enabled,
         io: &mut Io<'_>,
-    ) -> Result<(), Failure> {
-        let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(()) };
+    ) -> Result<Option<Open>, Failure> {
+        let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(None) };
         let meta = if self.plan.needs_meta { Some(view.selected.meta(&message)?) } else { None };
         self.check_sections(meta.as_deref())?;
         let content = if self.plan.is_whole() { self.open_early(&message, view)? } else { None };
@@ -169,11 +184,9 @@ impl Cursor {
         let has_items = !items.is_empty();
         if self.plan.items.sections.is_empty() {
             io.output.extend_from_slice(b")\r\n");
-        } else {
-            self.open =
-                Some(Box::new(Open { message, meta, next_section: 0, has_items, body: None, content }));
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(Open { message, meta, next_section: 0, has_items, body: None, content }))
     }
 
     /// Sections that need no description of the message are all of it: whether its bytes are still there shows only when
@@ -214,20 +227,15 @@ impl Cursor {
         Ok(found)
     }
 
-    /// Sends one piece of a body or begins the next section; gives the message back when there is more.
-    fn proceed(
-        &self,
-        mut open: Box<Open>,
-        view: &View,
-        io: &mut Io<'_>,
-    ) -> Result<Option<Box<Open>>, Failure> {
+    /// Sends one piece of a body or begins the next section; false when that was the end.
+    fn proceed(&self, open: &mut Open, view: &View, io: &mut Io<'_>) -> Result<bool, Failure> {
         if let Some(body) = open.body.take() {
             open.body = open.send(body, self.window.as_ref(), view, io).map_err(Failure::Broken)?;
-            return Ok(Some(open));
+            return Ok(true);
         }
         let Some(section) = self.plan.items.sections.get(open.next_section) else {
             io.output.extend_from_slice(b")\r\n");
-            return Ok(None);
+            return Ok(false);
         };
         let source = section::find(section, &open.message, open.meta.as_deref(), &view.selected);
         let source = source.map_err(Failure::Broken)?;
@@ -239,7 +247,7 @@ impl Cursor {
         io.output.push(b' ');
         open.next_section += 1;
         open.body = begin(source, section.kind, open.message.has_no_nul, io.output);
-        Ok(Some(open))
+        Ok(true)
     }
 }
 

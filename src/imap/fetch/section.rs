@@ -9,6 +9,7 @@ use crate::imap::code::{Code, Failure};
 use crate::imap::limits::{MAX_DECODED, MAX_HEADER_READ};
 use crate::imap::types::{FetchSection, HeaderFields, Partial, SectionKind, SectionText};
 use crate::message::{self, Encoding, Part, Parts, UnknownEncoding, Which};
+use crate::spare::Lent;
 use crate::store::{Message, Meta, Result, Selected};
 
 /// What a section consists of.
@@ -20,7 +21,7 @@ pub(super) enum Source {
     /// Bytes as they are in the message.
     Range(Range<u64>),
     /// Bytes that had to be made.
-    Bytes(Vec<u8>),
+    Bytes(Lent<u8>),
 }
 
 /// Refuses what cannot be sent, before anything is.
@@ -95,7 +96,7 @@ impl Known<'_> {
     fn fields(&self, path: &[u32], names: &HeaderFields, invert: bool) -> Result<Source> {
         let Some(header) = self.header(path)? else { return Ok(Source::Nil) };
         let names: SmallVec<[&[u8]; 16]> = names.iter().collect();
-        let mut matching = Vec::new();
+        let mut matching = Lent::new();
         message::header_fields(&header, &names, invert, &mut matching);
         Ok(Source::Bytes(matching))
     }
@@ -127,9 +128,9 @@ impl Known<'_> {
     }
 
     fn decode(&self, part: &Part, body: Range<u64>) -> Result<Source> {
-        let mut raw = Vec::new();
+        let mut raw = Lent::new();
         self.mailbox.read(self.message, body, &mut raw)?;
-        let mut decoded = Vec::new();
+        let mut decoded = Lent::new();
         match message::decode_transfer(part.encoding, &raw, &mut decoded) {
             Ok(()) => Ok(Source::Bytes(decoded)),
             Err(UnknownEncoding) => Ok(Source::Nil),

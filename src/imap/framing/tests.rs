@@ -37,7 +37,7 @@ fn dialogue(limits: FrameLimits, input: &[u8], piece: usize) -> Vec<String> {
                     seen.push("Broken".to_owned());
                     return seen;
                 }
-                Frame::Literal(literal) => seen.push(decide(&mut framer, literal)),
+                Frame::Literal { literal, head } => seen.push(decide(&mut framer, literal, head)),
             }
             assert!(framer.gathered.len() <= limits.command + limits.line, "bounded");
         }
@@ -45,17 +45,16 @@ fn dialogue(limits: FrameLimits, input: &[u8], piece: usize) -> Vec<String> {
     seen
 }
 
-fn decide(framer: &mut Framer, literal: Literal) -> String {
-    let head = framer.head();
+fn decide(framer: &mut Framer, literal: Literal, head: Cow<'_, [u8]>) -> String {
     if head.starts_with(b" ") || head.windows(6).any(|word| word == b"APPEND") {
         framer.stream();
         return format!("S {}", literal.size);
     }
-    match framer.accept() {
+    match framer.accept(head) {
         Ok(()) if literal.synchronising => format!("+ {}", literal.size),
         Ok(()) => format!("L {}", literal.size),
-        Err(error) => {
-            let tag = tag_of(framer.head()).map_or("*", |tag| tag.as_str()).to_owned();
+        Err((error, head)) => {
+            let tag = tag_of(&head).map_or("*", |tag| tag.as_str()).to_owned();
             framer.refuse();
             format!("E {error} {tag}")
         }
@@ -193,7 +192,7 @@ fn a_streamed_literal_can_be_given_up() {
     let mut framer = Framer::new(SMALL);
     let input = b"a APPEND b {4+}\r\nxxxx {2+}\r\nyy\r\nb X\r\n";
     let first = framer.next(input);
-    assert!(matches!(first.frame, Frame::Literal(_)));
+    assert!(matches!(first.frame, Frame::Literal { head: Cow::Borrowed(b"a APPEND b {4+}\r\n"), .. }));
     framer.stream();
     let at = first.consumed;
     let data = framer.next(&input[at..at + 2]);

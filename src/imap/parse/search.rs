@@ -176,15 +176,18 @@ impl<'a> Builder<'a> {
                     key = SearchKey::Or(keys);
                 }
                 Open::And { mut keys, closing } => {
-                    extend_and(&mut keys, key);
                     if reader.accept(b' ') {
+                        extend_and(&mut keys, key);
                         self.stack.push(Open::And { keys, closing });
                         return Ok(Next::Key);
                     }
                     if closing {
                         reader.close()?;
                     }
-                    key = all_of(keys);
+                    if !keys.is_empty() {
+                        extend_and(&mut keys, key);
+                        key = SearchKey::And(keys);
+                    }
                 }
             }
         }
@@ -203,16 +206,6 @@ fn extend_or<'a>(keys: &mut Vec<SearchKey<'a>>, key: SearchKey<'a>) {
     match key {
         SearchKey::Or(inner) => keys.extend(inner),
         key => keys.push(key),
-    }
-}
-
-fn all_of(mut keys: Vec<SearchKey<'_>>) -> SearchKey<'_> {
-    match (keys.pop(), keys.is_empty()) {
-        (Some(only), true) => only,
-        (last, _) => {
-            keys.extend(last);
-            SearchKey::And(keys)
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! From bytes to commands, and from a command to the method that carries it out.
 
+use std::borrow::Cow;
+
 use super::{ImapSession, Mode, Started, Sync, reply};
 use crate::imap::code::{Code, Failure};
 use crate::imap::command::append::Append;
@@ -19,7 +21,7 @@ impl ImapSession {
         match frame {
             Frame::Incomplete => Some(Step::Read),
             Frame::Command(command) => self.execute(&command, io),
-            Frame::Literal(literal) => self.take_literal(literal, io),
+            Frame::Literal { literal, head } => self.take_literal(literal, head, io),
             Frame::Error { error, head } => {
                 let tag = tag_of(&head).map(|tag| tag.as_str().as_bytes());
                 self.offend(io.output, tag, &error.to_string())
@@ -46,52 +48,47 @@ impl ImapSession {
         self.close("offences")
     }
 
-    pub(in crate::imap) fn keep_append(&mut self, append: Box<Append>) {
-        self.mode = Mode::Append(append);
+    pub(in crate::imap) fn keep_append(&mut self, append: Append<'static>) {
+        self.mode = Mode::Append(Box::new(append));
     }
 
     /// A literal is announced: a message goes to the store, all else becomes part of the command.
-    fn take_literal(&mut self, literal: Literal, io: &mut Io<'_>) -> Option<Step> {
-        let head = self.framer.head();
-        if is_login(head)
+    fn take_literal(&mut self, literal: Literal, head: Cow<'_, [u8]>, io: &mut Io<'_>) -> Option<Step> {
+        if is_login(&head)
             && !self.is_logged_in()
             && let Err(failure) = self.may_take_password()
         {
-            return self.refuse_literal(failure, io);
+            return self.refuse_literal(&head, failure, io);
         }
-        let head = self.framer.head();
-        if !is_append(head) {
-            return self.accept_literal(literal, io);
-        }
-        let head = head.to_vec();
-        match parse_append(&head, self.enabled.dialect()) {
-            Ok(Some(types::Append::Message(prefix))) => self.start_append(&prefix, literal, io),
-            Ok(_) => self.accept_literal(literal, io),
-            Err(error) => {
-                self.framer.refuse();
-                self.refuse_syntax(&error, io)
+        if is_append(&head) {
+            match parse_append(&head, self.enabled.dialect()) {
+                Ok(Some(types::Append::Message(prefix))) => return self.start_append(&prefix, literal, io),
+                Ok(_) => {}
+                Err(error) => {
+                    self.framer.refuse();
+                    return self.refuse_syntax(&error, io);
+                }
             }
         }
+        self.accept_literal(literal, head, io)
     }
 
     /// Refuses a command whose literal has only been announced.
-    fn refuse_literal(&mut self, failure: Failure, io: &mut Io<'_>) -> Option<Step> {
-        let head = self.framer.head().to_vec();
+    fn refuse_literal(&mut self, head: &[u8], failure: Failure, io: &mut Io<'_>) -> Option<Step> {
         self.framer.refuse();
-        match tag_of(&head) {
+        match tag_of(head) {
             Some(tag) => self.fail(io.output, tag.as_str().as_bytes(), failure),
             None => self.offend(io.output, None, "a tag is missing"),
         }
     }
 
-    fn accept_literal(&mut self, literal: Literal, io: &mut Io<'_>) -> Option<Step> {
-        let Err(error) = self.framer.accept() else {
+    fn accept_literal(&mut self, literal: Literal, head: Cow<'_, [u8]>, io: &mut Io<'_>) -> Option<Step> {
+        let Err((error, head)) = self.framer.accept(head) else {
             if literal.synchronising {
                 io.output.extend_from_slice(b"+ OK\r\n");
             }
             return None;
         };
-        let head = self.framer.head().to_vec();
         self.framer.refuse();
         let tag = tag_of(&head).map(|tag| tag.as_str().as_bytes());
         match (error, tag) {
@@ -181,7 +178,7 @@ impl ImapSession {
 /// What [`ImapSession::read_line`] found.
 pub(super) enum Line<'i> {
     Incomplete,
-    Whole(std::borrow::Cow<'i, [u8]>),
+    Whole(Cow<'i, [u8]>),
     /// Too long; the rest of it is skipped.
     Nonsense,
 }

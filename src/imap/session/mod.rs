@@ -93,7 +93,7 @@ enum Mode {
     Sasl(OwnedTag),
     /// Nothing is read until the auth process answers.
     AwaitAuth(OwnedTag),
-    Append(Box<Append>),
+    Append(Box<Append<'static>>),
     Idle(Idle),
     Running(Box<Running>),
     Closed,
@@ -130,7 +130,7 @@ impl ImapSession {
                 self.mode = Mode::AwaitAuth(tag);
                 Some(Step::Read)
             }
-            Mode::Append(append) => self.read_append(append, io),
+            Mode::Append(append) => self.read_append(*append, io),
             Mode::Idle(idle) => self.read_done(idle, io),
             Mode::Running(running) => self.advance(running, io),
             Mode::Closed => Some(self.close(self.reason)),

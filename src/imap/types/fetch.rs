@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::SequenceSet;
 use super::bits::bit_set;
 use crate::imap::write;
+use crate::spare::Lent;
 use crate::store::ModSeq;
 
 /// A FETCH or UID FETCH command.
@@ -109,19 +110,15 @@ pub struct Partial {
     pub length: NonZeroU64,
 }
 
-/// A list of header field names, in one allocation.
+/// A list of header field names, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderFields {
-    bytes: Vec<u8>,
+    bytes: Lent<u8>,
     ends: SmallVec<[u32; 8]>,
 }
 
 impl HeaderFields {
     pub fn push(&mut self, name: &[u8]) {
-        if self.ends.is_empty() {
-            // What most clients ask for fits, in one allocation.
-            self.bytes.reserve(128);
-        }
         self.bytes.extend_from_slice(name);
         self.ends.push(self.bytes.len() as u32);
     }

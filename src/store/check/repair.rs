@@ -196,9 +196,9 @@ impl Repair<'_> {
         let file = self.disk.open(&path, Open::Existing).map_err(Error::io("cannot open", &path))?;
         let len = file.metadata().map_err(Error::io("cannot stat", &path))?.len();
         let seal = |offset: u32| {
-            let mut txn = Transaction::new(LogPos::new(end.segment, offset), Vec::new());
+            let mut txn = Transaction::new(LogPos::new(end.segment, offset));
             txn.record(Kind::Seal, |out| out.put_u32(gap));
-            txn.into_buffer()
+            txn.bytes().to_vec()
         };
         let at = end.offset.next_multiple_of(8);
         let mut bytes = seal(at);
@@ -277,7 +277,7 @@ impl Repair<'_> {
 
     /// Meta records, as the beginning of the segment `next`, for messages that have lost theirs.
     fn recomputed(&mut self, next: u32) -> Result<Vec<u8>> {
-        let mut txn = Transaction::new(Log::start_of(next), Vec::new());
+        let mut txn = Transaction::new(Log::start_of(next));
         let mut moved: HashMap<LogPos, (LogPos, u32)> = HashMap::new();
         for (mailbox, uid) in std::mem::take(&mut self.references.recompute) {
             let Some(message) = find(&self.scan.state, mailbox, uid) else { continue };
@@ -299,7 +299,7 @@ impl Repair<'_> {
         if !moved.is_empty() {
             self.did(format!("what is kept about messages was computed anew: {}", moved.len()));
         }
-        Ok(txn.into_buffer())
+        Ok(txn.bytes().to_vec())
     }
 
     /// What is to be kept about a message whose bytes are whole.
