@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
 use collector::collector;
-use common::{Client, Deaf, place, user};
+use common::{Client, Deaf, place, storing_four, user};
 use heliograph::store::{Options, Store};
 use recorded::{Asked, Table};
 use sample::message;
@@ -36,7 +36,7 @@ type Step = Box<dyn FnMut()>;
 
 type Path = (&'static str, fn() -> Step);
 
-const PATHS: [Path; 18] = [
+const PATHS: [Path; 19] = [
     ("NOOP", || selected(&["NOOP"])),
     ("NOOP, 10 pipelined", || selected(&[&["NOOP"; 10].join("\r\na ")])),
     ("FETCH one FLAGS", || selected(&["FETCH 50 (FLAGS)"])),
@@ -46,6 +46,7 @@ const PATHS: [Path; 18] = [
     ("FETCH one header", || selected(&["FETCH 50 (BODY.PEEK[HEADER.FIELDS (DATE FROM)])"])),
     ("FETCH one body", || selected(&["FETCH 50 (BODY.PEEK[])"])),
     ("STORE one", || selected(&["STORE 50 +FLAGS (\\Flagged)", "STORE 50 -FLAGS (\\Flagged)"])),
+    ("STORE four with keywords", || selected(&storing_four())),
     ("SEARCH FLAGGED", || selected(&["SEARCH FLAGGED"])),
     ("SEARCH SUBJECT", || selected(&["SEARCH SUBJECT \"no such\""])),
     ("STATUS", || selected(&["STATUS INBOX (MESSAGES UNSEEN UIDNEXT)"])),

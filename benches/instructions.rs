@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use collector::collector;
-use common::{Client, Deaf, gappy_user, place, user};
+use common::{Client, Deaf, gappy_user, place, storing_four, user};
 use heliograph::store::{Options, Store};
 use recorded::{Asked, Table};
 use sample::message;
@@ -36,7 +36,7 @@ const SIZE: usize = 100;
 
 type Path = (&'static str, fn(usize));
 
-const PATHS: [Path; 23] = [
+const PATHS: [Path; 26] = [
     ("NOOP", |count| selected(count, "NOOP")),
     ("NOOP, 100 pipelined", pipelined),
     ("LOGIN to a session", |count| (0..count).for_each(|_| drop(black_box(Client::new(SIZE))))),
@@ -51,9 +51,16 @@ const PATHS: [Path; 23] = [
     ("FETCH one body", |count| selected(count, "FETCH 50 (BODY.PEEK[])")),
     ("FETCH 1:100 FLAGS", |count| selected(count, "FETCH 1:* (FLAGS)")),
     ("FETCH 10 FLAGS here and there", |count| selected(count, "FETCH 3,9,14,27:28,35,41,56,63,77 (FLAGS)")),
+    ("FETCH 22 ENVELOPE here and there", |count| {
+        selected(count, "FETCH 2,4,6:12,15,17:18,20,22,25,28:33 (ENVELOPE INTERNALDATE UID)");
+    }),
+    ("FETCH 22 headers here and there", |count| {
+        selected(count, "FETCH 2,4,6:12,15,17:18,20,22,25,28:33 (BODY.PEEK[HEADER.FIELDS (Subject To)])");
+    }),
     ("STORE one", |count| {
         toggling(count, ["STORE 50 +FLAGS (\\Flagged)", "STORE 50 -FLAGS (\\Flagged)"]);
     }),
+    ("STORE four with keywords", |count| toggling(count, storing_four())),
     ("SEARCH FLAGGED in 100", |count| selected(count, "SEARCH FLAGGED")),
     ("SEARCH SUBJECT in 100", |count| selected(count, "SEARCH SUBJECT \"no such\"")),
     ("SORT SUBJECT in 100", |count| threaded(count, "SORT (SUBJECT) UTF-8 ALL")),

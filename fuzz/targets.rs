@@ -114,7 +114,8 @@ pub fn message(data: &[u8]) {
     let mut decoded = Vec::new();
     for part in found.parts.iter() {
         let (header, body) = (at(part.header()), at(part.body()));
-        message::header_fields(header, &[b"subject", b"to"], false, &mut decoded);
+        let names = [&b"subject"[..], b"to"].into_iter().collect();
+        message::header_fields(header, &names, false, &mut decoded);
         let _ = message::decode_words(header);
         let _ = message::decode_transfer(part.encoding, body, &mut decoded);
         decoded.clear();

@@ -93,6 +93,15 @@ fn fill(user: &Arc<User>, size: usize) {
     }
 }
 
+/// STORE as imaptest gives it: of a few messages here and there, with keywords.
+#[allow(dead_code)]
+pub fn storing_four() -> [&'static str; 2] {
+    [
+        "STORE 10,17,20,29 +FLAGS (\\Answered \\Seen $Label3 $Label4)",
+        "STORE 4,17,20,33 -FLAGS (\\Answered \\Seen \\Draft $Label3 $Label4)",
+    ]
+}
+
 /// A session that is logged in.
 pub struct Client {
     session: Box<dyn Session>,

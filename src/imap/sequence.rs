@@ -20,12 +20,12 @@ pub struct SequenceSet(Repr);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Repr {
     Saved,
-    Ranges(SmallVec<[(u32, u32); 2]>),
+    Ranges(SmallVec<[(u32, u32); 4]>),
 }
 
 /// Distinct numbers as sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NumberSet(SmallVec<[(u32, u32); 2]>);
+pub struct NumberSet(SmallVec<[(u32, u32); 4]>);
 
 impl SequenceSet {
     /// Reads the set at the start of `input`; the number of bytes read comes with it. `None` when there is none or
@@ -99,7 +99,7 @@ impl SequenceSet {
 }
 
 /// Appends a range, or widens the last one when the new one continues it: `1,2,3,…` stays one range.
-fn push_range(ranges: &mut SmallVec<[(u32, u32); 2]>, first: u32, last: u32) {
+fn push_range(ranges: &mut SmallVec<[(u32, u32); 4]>, first: u32, last: u32) {
     if let Some((low, high)) = ranges.last_mut() {
         let plain = *low != STAR && *high != STAR && first != STAR && last != STAR;
         if plain && *low <= *high && first <= last && first == high.saturating_add(1) {
@@ -133,7 +133,7 @@ fn parse_number(input: &[u8], at: usize) -> Option<(u32, usize)> {
 
 impl NumberSet {
     /// Sorts and merges. Ranges must have their bounds in order and no zero.
-    fn from_unsorted(mut ranges: SmallVec<[(u32, u32); 2]>) -> Self {
+    fn from_unsorted(mut ranges: SmallVec<[(u32, u32); 4]>) -> Self {
         if ranges.len() > 1 {
             ranges.sort_unstable();
             ranges.dedup_by(|next, previous| {

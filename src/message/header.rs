@@ -3,8 +3,10 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use memchr::memchr;
+use smallvec::SmallVec;
 
 use super::octets;
+use crate::spare::Lent;
 
 /// One header field, borrowed from the raw header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +91,7 @@ fn may_be(raw: &[u8], name: &[u8]) -> bool {
 
 /// `HEADER.FIELDS` and, with `invert`, `HEADER.FIELDS.NOT` (RFC 9051 §6.4.5): the matching fields as they
 /// stand in `header`, then the blank line that every such subset ends with.
-pub fn header_fields(header: &[u8], names: &[&[u8]], invert: bool, out: &mut Vec<u8>) {
-    let names = Names::new(names);
+pub fn header_fields(header: &[u8], names: &FieldNames, invert: bool, out: &mut Vec<u8>) {
     // A few fields are asked for, of a header that is a few times as long.
     out.reserve(header.len().min(512) + 2);
     let mut fields = fields(header);
@@ -106,46 +107,79 @@ pub fn header_fields(header: &[u8], names: &[&[u8]], invert: bool, out: &mut Vec
     out.extend_from_slice(b"\r\n");
 }
 
-/// Names to look fields up in. Hashed when there are many, since both sides may be hostile.
-enum Names<'a> {
-    Few(&'a [&'a [u8]], FirstLetters),
-    Many(HashSet<Vec<u8>>),
+/// Names of fields, one behind the other, to look fields up in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldNames {
+    bytes: Lent<u8>,
+    ends: SmallVec<[u32; 8]>,
+    first: FirstLetters,
+    /// In lower case, when there are more than [`FEW`](Self::FEW): both sides may be hostile.
+    #[expect(clippy::box_collection, reason = "hardly anybody asks for so many")]
+    hashed: Option<Box<HashSet<Vec<u8>>>>,
 }
 
-impl<'a> Names<'a> {
+impl FieldNames {
     const FEW: usize = 8;
 
-    fn new(names: &'a [&'a [u8]]) -> Self {
-        if names.len() <= Self::FEW {
-            return Self::Few(names, FirstLetters::of(names));
+    pub fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len() as u32);
+        self.first.add(name);
+        if let Some(hashed) = &mut self.hashed {
+            hashed.insert(name.to_ascii_lowercase());
+        } else if self.len() > Self::FEW {
+            self.hashed = Some(Box::new(self.iter().map(<[u8]>::to_ascii_lowercase).collect()));
         }
-        Self::Many(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The names as they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).filter_map(|(start, end)| self.bytes.get(start as usize..*end as usize))
     }
 
     /// Whether the name of the field is one of these.
     fn hold(&self, raw: &[u8]) -> bool {
-        match self {
-            Self::Few(names, first) => {
-                first.may_be(raw) && names.iter().any(|name| may_be(raw, name) && Field::parse(raw).is(name))
-            }
-            Self::Many(names) => names.contains(&Field::parse(raw).name.to_ascii_lowercase()),
+        if !self.first.may_be(raw) {
+            return false;
+        }
+        match &self.hashed {
+            None => self.iter().any(|name| may_be(raw, name) && Field::parse(raw).is(name)),
+            Some(names) => names.contains(&Field::parse(raw).name.to_ascii_lowercase()),
         }
     }
 }
 
+impl<'a> FromIterator<&'a [u8]> for FieldNames {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(names: I) -> Self {
+        let mut all = FieldNames::default();
+        names.into_iter().for_each(|name| all.push(name));
+        all
+    }
+}
+
 /// The bytes that fields of some names begin with, a bit for each: most other fields begin with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct FirstLetters([u64; 4]);
 
 impl FirstLetters {
-    fn of(names: &[&[u8]]) -> Self {
-        // A field without a name begins with any byte.
-        let mut bits = if names.iter().any(|name| name.is_empty()) { [u64::MAX; 4] } else { [0; 4] };
-        for letter in names.iter().filter_map(|name| name.first()) {
-            for letter in [letter.to_ascii_lowercase(), letter.to_ascii_uppercase()] {
-                bits[usize::from(letter >> 6)] |= 1 << (letter & 63);
-            }
+    fn add(&mut self, name: &[u8]) {
+        let Some(letter) = name.first() else {
+            // A field without a name begins with any byte.
+            self.0 = [u64::MAX; 4];
+            return;
+        };
+        for letter in [letter.to_ascii_lowercase(), letter.to_ascii_uppercase()] {
+            self.0[usize::from(letter >> 6)] |= 1 << (letter & 63);
         }
-        Self(bits)
     }
 
     fn may_be(&self, raw: &[u8]) -> bool {
@@ -205,7 +239,7 @@ mod tests {
         b"From: a@x\r\nX-Long : one\r\n\ttwo\r\nno colon here\r\nSUBJECT: s\n\r\nBody: no\r\n";
 
     fn select(names: &[&str], invert: bool) -> String {
-        let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        let names = names.iter().map(|name| name.as_bytes()).collect();
         let mut out = Vec::new();
         header_fields(HEADER, &names, invert, &mut out);
         String::from_utf8(out).unwrap()
@@ -230,7 +264,7 @@ mod tests {
 
     #[test]
     fn many_names_select_like_few() {
-        let mut names = vec!["y"; Names::FEW];
+        let mut names = vec!["y"; FieldNames::FEW];
         names.push("From");
         assert_eq!(select(&names, false), "From: a@x\r\n\r\n");
     }
@@ -238,7 +272,7 @@ mod tests {
     #[test]
     fn cut_off_header_still_gives_whole_lines() {
         let mut out = Vec::new();
-        header_fields(b"Subject: cut", &[b"subject"], false, &mut out);
+        header_fields(b"Subject: cut", &[&b"subject"[..]].into_iter().collect(), false, &mut out);
         assert_eq!(out, b"Subject: cut\r\n\r\n");
     }
 }

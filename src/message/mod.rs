@@ -51,7 +51,7 @@ pub use charset::decode_charset;
 pub use content::Encoding;
 pub use date::{SentDate, parse_date};
 pub use envelope_fields::{EnvelopeField, FirstAddress, envelope_text, first_address};
-pub use header::header_fields;
+pub use header::{FieldNames, header_fields};
 pub use leading::leading_header;
 pub use message_id::{MessageIds, message_ids};
 pub use needle::{Needle, fold, fold_into};

@@ -2,6 +2,9 @@
 
 use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
 
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
 use super::limits::{MAX_KEYWORD, MAX_KEYWORDS};
 
 /// System flags (RFC 9051 §2.3.2). `\Recent` is not one: it belongs to a session's view.
@@ -73,13 +76,13 @@ impl Not for Flags {
 /// A keyword: an atom of at most [`MAX_KEYWORD`] bytes. Two that differ only in ASCII case are the same keyword;
 /// a mailbox shows the spelling that it saw first.
 #[derive(Clone, Debug)]
-pub struct Keyword(String);
+pub struct Keyword(SmolStr);
 
 impl Keyword {
     /// `None` when `name` is not an atom or too long.
     pub fn new(name: &str) -> Option<Keyword> {
         let is_atom = name.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b));
-        (is_atom && !name.is_empty() && name.len() <= MAX_KEYWORD).then(|| Keyword(name.to_owned()))
+        (is_atom && !name.is_empty() && name.len() <= MAX_KEYWORD).then(|| Keyword(SmolStr::new(name)))
     }
 
     pub fn as_str(&self) -> &str {
@@ -99,7 +102,7 @@ impl Eq for Keyword {}
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlagList {
     pub system: Flags,
-    pub keywords: Vec<Keyword>,
+    pub keywords: SmallVec<[Keyword; 2]>,
 }
 
 /// What STORE does with the flags it names (RFC 9051 §6.4.6).
@@ -228,7 +231,9 @@ impl KeywordTable {
     }
 
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|known| known.as_str().eq_ignore_ascii_case(name))
+        // Nearly always it is spelled as it was the first time.
+        let same = self.names.iter().position(|known| known.as_str() == name);
+        same.or_else(|| self.names.iter().position(|known| known.as_str().eq_ignore_ascii_case(name)))
     }
 
     /// Finds or adds a keyword; `None` when the table is full.

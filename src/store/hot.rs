@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::limits::{HOT_METAS, MAX_HOT};
 use super::message::LogPos;
 use super::meta::Meta;
+use crate::sys::prefetch;
 
 /// Places for so many Metas, in sets. Which set a Meta belongs to is decided by whose it is and where it is in the log; the
 /// later ones stay.
@@ -38,6 +39,11 @@ pub(super) struct Key {
 }
 
 impl HotMetas {
+    /// A Meta will be looked for soon.
+    pub fn expect(&self, key: Key) {
+        prefetch(self.set(key));
+    }
+
     pub fn find(&self, key: Key) -> Option<Arc<Meta>> {
         let set = self.set(key).lock().unwrap_or_else(PoisonError::into_inner);
         set.ways.iter().flatten().find(|hot| hot.key == key).map(|hot| hot.meta.clone())

@@ -181,9 +181,10 @@ impl Mailbox {
     pub fn runs_among<'a>(&'a self, uids: &'a UidSet, from: Uid) -> impl Iterator<Item = &'a [Message]> {
         let mut rest = &self.messages[..];
         uids.ranges_from(from).map(move |(first, last)| {
-            rest = &rest[place_near(rest, |message| message.uid < first.max(from))..];
+            rest = &rest[place_of(rest, first.max(from))..];
+            let end = place_of(rest, last);
             let run;
-            (run, rest) = rest.split_at(place_near(rest, |message| message.uid <= last));
+            (run, rest) = rest.split_at(end + usize::from(rest.get(end).is_some_and(|m| m.uid == last)));
             run
         })
     }
@@ -313,15 +314,16 @@ impl Mailbox {
     }
 
     /// Applies a Flags record; `None` when it does not fit the mailbox.
-    pub fn change_flags(&mut self, change: &FlagsChange) -> Option<()> {
+    pub fn change_flags(&mut self, change: &FlagsChange<'_>) -> Option<()> {
         let mut named = KeywordSet::default();
         for keyword in &change.keywords {
-            named.insert(self.intern(keyword.as_str())?);
+            named.insert(self.intern(keyword)?);
         }
         let mut deleted = UidSet::new();
+        let mut next = 0;
         for (first, last) in change.uids.ranges() {
-            let from = self.messages.partition_point(|message| message.uid < first);
-            for at in from..self.messages.len() {
+            next += place_of(&self.messages[next..], first);
+            for at in next..self.messages.len() {
                 if self.messages[at].uid > last {
                     break;
                 }
@@ -334,7 +336,13 @@ impl Mailbox {
         Some(())
     }
 
-    fn change_message(&mut self, at: usize, change: &FlagsChange, named: &KeywordSet, deleted: &mut UidSet) {
+    fn change_message(
+        &mut self,
+        at: usize,
+        change: &FlagsChange<'_>,
+        named: &KeywordSet,
+        deleted: &mut UidSet,
+    ) {
         let message = &mut self.messages[at];
         let is_live = message.expunged.is_none();
         if is_live {
@@ -474,6 +482,17 @@ fn place_near<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
     }
     let near = &sorted[end / 2..end.min(sorted.len())];
     end / 2 + near.partition_point(is_before)
+}
+
+/// How many of these messages have smaller UIDs.
+fn place_of(messages: &[Message], uid: Uid) -> usize {
+    let Some(first) = messages.first() else { return 0 };
+    // It is this far behind the first, less the gaps between them; most often there are none.
+    let at = uid.get().saturating_sub(first.uid.get()) as usize;
+    if messages.get(at).is_some_and(|message| message.uid == uid) {
+        return at;
+    }
+    place_near(messages, |message| message.uid < uid)
 }
 
 /// A UID from a counter that may have run out.

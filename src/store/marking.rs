@@ -91,7 +91,7 @@ impl Selected {
     /// Has the next `sync` tell the flags of these messages, whoever changed them last (RFC 9051 §6.4.6: a change by
     /// others is told even where `.SILENT` was asked for).
     pub fn tell_contested(&mut self, uids: UidSet) {
-        self.contested = uids;
+        self.contested = (!uids.is_empty()).then(|| Box::new(uids));
     }
 
     /// Takes in keywords that the mailbox has got, so that each flag of its messages has a name; whether there are any.
@@ -102,7 +102,9 @@ impl Selected {
         let inner = self.user.known()?;
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
         let new = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
-        self.keywords = mailbox.keywords.clone();
+        if new {
+            self.keywords = mailbox.keywords.clone();
+        }
         Ok(new)
     }
 
@@ -154,10 +156,8 @@ fn record_flags(
         check_keywords(mailbox, flags.keywords.iter().map(|keyword| keyword.as_str()))?;
     }
     // Removing a keyword that the mailbox does not know must not make it known.
-    let known = |keyword: &&Keyword| {
-        how != FlagChange::Remove || mailbox.keywords.position(keyword.as_str()).is_some()
-    };
-    let keywords: SmallVec<[_; 4]> = flags.keywords.iter().filter(known).cloned().collect();
+    let known = |keyword: &&str| how != FlagChange::Remove || mailbox.keywords.position(keyword).is_some();
+    let keywords: SmallVec<[_; 4]> = flags.keywords.iter().map(Keyword::as_str).filter(known).collect();
     let named = Named::new(mailbox, how, flags, &keywords);
     let mut stored = Stored::default();
     let mut changed = UidSet::new();
@@ -193,11 +193,11 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn new(mailbox: &Mailbox, how: FlagChange, flags: &'a FlagList, keywords: &[Keyword]) -> Self {
+    fn new(mailbox: &Mailbox, how: FlagChange, flags: &'a FlagList, keywords: &[&str]) -> Self {
         let mut set = KeywordSet::default();
         let mut has_new_keyword = false;
         for keyword in keywords {
-            match mailbox.keywords.position(keyword.as_str()) {
+            match mailbox.keywords.position(keyword) {
                 Some(index) => set.insert(index),
                 None => has_new_keyword = true,
             }

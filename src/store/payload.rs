@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::flags::{FlagChange, Flags, Keyword};
+use super::flags::{FlagChange, Flags};
 use super::message::{BlobRef, InternalDate, LogPos};
 use super::names::{MailboxId, ModSeq, Uid};
 use super::uid_set::UidSet;
@@ -149,16 +149,16 @@ impl<'a> Append<'a> {
 
 /// Flags of messages change.
 #[derive(Clone, Debug)]
-pub(super) struct FlagsChange {
+pub(super) struct FlagsChange<'a> {
     pub mailbox: MailboxId,
     pub modseq: ModSeq,
     pub how: FlagChange,
     pub flags: Flags,
-    pub keywords: SmallVec<[Keyword; 4]>,
+    pub keywords: SmallVec<[&'a str; 4]>,
     pub uids: UidSet,
 }
 
-impl FlagsChange {
+impl<'a> FlagsChange<'a> {
     pub fn put(&self, out: &mut Vec<u8>) {
         out.put_u128(self.mailbox.0);
         out.put_u64(self.modseq.0);
@@ -172,12 +172,12 @@ impl FlagsChange {
         out.put_u32(self.keywords.len() as u32);
         out.put_u32(self.uids.ranges().count() as u32);
         for keyword in &self.keywords {
-            out.put_text8(keyword.as_str());
+            out.put_text8(keyword);
         }
         put_ranges(&self.uids, out);
     }
 
-    pub fn take(payload: &[u8]) -> Option<Self> {
+    pub fn take(payload: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(payload);
         let mailbox = MailboxId(fields.u128()?);
         let modseq = ModSeq(fields.u64()?);
@@ -193,7 +193,7 @@ impl FlagsChange {
         let range_count = fields.u32()?;
         let mut keywords = SmallVec::new();
         for _ in 0..keyword_count {
-            keywords.push(Keyword::new(fields.text8()?)?);
+            keywords.push(fields.text8()?);
         }
         let uids = take_ranges(&mut fields, range_count)?;
         Some(FlagsChange { mailbox, modseq, how, flags, keywords, uids })

@@ -129,10 +129,10 @@ impl Header {
 }
 
 fn header_check(bytes: &[u8; HEADER]) -> u16 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&bytes[..6]);
-    crc.update(&bytes[8..12]);
-    crc.finalize() as u16
+    let mut covered = [0; 10];
+    covered[..6].copy_from_slice(&bytes[..6]);
+    covered[6..].copy_from_slice(&bytes[8..12]);
+    crc32fast::hash(&covered) as u16
 }
 
 /// Records being put together for one write.

@@ -195,7 +195,7 @@ fn record_mailbox(state: &State, remade: &Remade<'_>, txn: &mut Transaction) -> 
             modseq: ModSeq(1),
             how: FlagChange::Add,
             flags: Flags::NONE,
-            keywords: remade.keywords.iter().cloned().collect(),
+            keywords: remade.keywords.iter().map(Keyword::as_str).collect(),
             uids: UidSet::new(),
         };
         txn.record(Kind::Flags, |out| named.put(out));
@@ -238,7 +238,8 @@ fn record_roll(
         modseq.0 += 1;
     }
     for (list, uids) in flags {
-        let (how, keywords) = (FlagChange::Replace, list.keywords.into());
+        let how = FlagChange::Replace;
+        let keywords = list.keywords.iter().map(Keyword::as_str).collect();
         let change = FlagsChange { mailbox: mailbox.id, modseq, how, flags: list.system, keywords, uids };
         txn.record(Kind::Flags, |out| change.put(out));
         modseq.0 += 1;

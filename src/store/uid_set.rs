@@ -21,12 +21,14 @@ impl Run {
     }
 }
 
-/// Sorted, disjoint, maximal runs. A single one, which is what most commands name, takes no memory of its own, and a
-/// set is not larger for it than one of runs that always do.
+/// Sorted, disjoint, maximal runs. A few, which is what most commands name, take no memory of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UidSet {
-    runs: SmallVec<[Run; 1]>,
+    runs: SmallVec<[Run; 4]>,
 }
+
+/// Room that a set gets at once when it is more than a few runs.
+const ROOM: usize = 16;
 
 impl UidSet {
     pub fn new() -> Self {
@@ -86,7 +88,12 @@ impl UidSet {
         let before = self.len();
         match self.runs.last_mut() {
             Some(run) if first <= run.last.saturating_add(1) => run.last = run.last.max(last),
-            _ => self.runs.push(Run { first, last, before }),
+            _ => {
+                if self.runs.len() == self.runs.capacity() {
+                    self.runs.reserve(ROOM.saturating_sub(self.runs.len()).max(1));
+                }
+                self.runs.push(Run { first, last, before });
+            }
         }
     }
 

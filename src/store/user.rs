@@ -327,9 +327,18 @@ impl User {
         self.opened
     }
 
+    fn hot_key(&self, message: &Message) -> Key {
+        Key { opened: self.opened, place: message.meta }
+    }
+
+    /// [`meta`](Self::meta) of these will be asked for soon.
+    pub(super) fn expect_metas(&self, messages: &[Message]) {
+        messages.iter().for_each(|message| self.shared.hot.expect(self.hot_key(message)));
+    }
+
     /// What was computed about a message at APPEND.
     pub(super) fn meta(&self, message: &Message) -> Result<Arc<Meta>> {
-        let key = Key { opened: self.opened, place: message.meta };
+        let key = self.hot_key(message);
         if let Some(meta) = self.shared.hot.find(key) {
             return Ok(meta);
         }

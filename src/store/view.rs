@@ -62,7 +62,7 @@ pub struct Selected {
     /// Changes of flags that this session made and told itself.
     pub(super) own: SmallVec<[ModSeq; 4]>,
     /// Messages among those that have to be told all the same.
-    pub(super) contested: UidSet,
+    pub(super) contested: Option<Box<UidSet>>,
     mark: ViewMark,
 }
 
@@ -111,7 +111,7 @@ impl User {
             deferred: false,
             keywords: mailbox.keywords.clone(),
             own: SmallVec::new(),
-            contested: UidSet::new(),
+            contested: None,
             mark,
         };
         drop(inner);
@@ -328,7 +328,10 @@ impl Selected {
         if own.is_empty() || flags.is_empty() {
             return flags;
         }
-        let is_news = |message: &&Message| !own.contains(&message.modseq) || contested.contains(message.uid);
+        let is_news = |message: &&Message| {
+            !own.contains(&message.modseq)
+                || contested.as_ref().is_some_and(|uids| uids.contains(message.uid))
+        };
         let others = mailbox.messages_among(&flags).filter(is_news);
         others.map(|message| message.uid).collect()
     }
@@ -388,6 +391,11 @@ impl Selected {
     /// When the log cannot be read, or is damaged there; [`Refusal::Expunged`].
     pub fn meta(&self, message: &Message) -> Result<Arc<Meta>> {
         self.user.meta(message).map_err(|error| self.why(message, error))
+    }
+
+    /// [`meta`](Self::meta) of these will be asked for soon.
+    pub fn expect_metas(&self, messages: &[Message]) {
+        self.user.expect_metas(messages);
     }
 
     /// The header of a message, which `meta` is about.

@@ -196,6 +196,8 @@ impl Connection {
         limits: TimeLimits,
         scratch: &mut Scratch,
     ) -> Outcome {
+        // It is called when the input is read, which takes as long as memory does.
+        sys::prefetch(&*self.session);
         self.reply = reply.or(self.reply.take());
         if let Err(outcome) = self.note(flags, now, limits) {
             return outcome;

@@ -34,13 +34,14 @@ impl ImapSession {
         if command.items.sections.iter().any(|section| !section.peek) && !view.is_read_only() {
             seen = mark_seen(view, &uids)?;
         }
-        let cursor = Cursor::new(uids, Plan::new(command.items, enabled)).with_seen(seen);
+        let mut cursor = Cursor::new(uids, Plan::new(command.items, enabled), seen);
+        let step = cursor.run(view, enabled, io)?;
         let (sync, text) = if command.uid {
             (Sync::Report, "UID FETCH completed")
         } else {
             (Sync::Defer, "FETCH completed")
         };
-        Ok(Started::Run { work: Work::Fetch(cursor), sync, done: Completion::plain(text) })
+        Ok(Started::after(step, || Work::Fetch(Box::new(cursor)), sync, Completion::plain(text)))
     }
 }
 
@@ -79,6 +80,6 @@ fn mark_seen(view: &mut View, uids: &UidSet) -> Result<UidSet, Failure> {
     if unseen.is_empty() {
         return Ok(unseen);
     }
-    let seen = FlagList { system: Flags::SEEN, keywords: Vec::new() };
+    let seen = FlagList { system: Flags::SEEN, keywords: Default::default() };
     Ok(view.selected.store(&unseen, FlagChange::Add, &seen, None)?.done)
 }

@@ -58,7 +58,7 @@ impl ImapSession {
         if asked.is_some_and(|items| items.contains(StatusItems::HIGHESTMODSEQ)) {
             self.enable_condstore(io.output);
         }
-        let listing = Listing {
+        let mut listing = Listing {
             user,
             command: "LIST",
             names,
@@ -66,7 +66,8 @@ impl ImapSession {
             dialect: self.enabled.dialect(),
             is_resumed: false,
         };
-        Ok(Started::Run { work: Work::List(listing), sync: Sync::Report, done })
+        let step = listing.run(self, io)?;
+        Ok(Started::after(step, || Work::List(Box::new(listing)), Sync::Report, done))
     }
 
     /// As LIST (SUBSCRIBED), but a `%` also shows the parents of what it does not reach.
@@ -89,7 +90,7 @@ impl ImapSession {
             is_resumed: false,
         };
         let done = Completion::plain("LSUB completed");
-        Ok(Started::Run { work: Work::List(listing), sync: Sync::Report, done })
+        Ok(Started::Run { work: Work::List(Box::new(listing)), sync: Sync::Report, done })
     }
 }
 

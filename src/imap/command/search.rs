@@ -63,17 +63,15 @@ impl ImapSession {
         } else {
             (Sync::Defer, "SEARCH completed")
         };
-        let is_done = searching.run(self.view()?, io)?.is_none();
-        // What is suspended finds at once again that it has to be.
-        let work = if is_done { Work::None } else { Work::Search(Box::new(searching)) };
-        Ok(Started::Run { work, sync, done: Completion::plain(text) })
+        let step = searching.run(self.view()?, io)?;
+        Ok(Started::after(step, || Work::Search(Box::new(searching)), sync, Completion::plain(text)))
     }
 }
 
 /// A SEARCH that fails leaves nothing saved (RFC 5182 §2.1).
 pub(super) fn refused(view: &mut View, returns: Option<SearchReturn>, failure: Failure) -> Failure {
     if returns.is_some_and(|returns| returns.save) && matches!(failure, Failure::No(..)) {
-        view.saved = UidSet::new();
+        view.save(UidSet::new());
     }
     failure
 }
@@ -102,7 +100,7 @@ impl Searching {
             self.extended(&found, returns, modseq, view, out);
         }
         if returns.save {
-            view.saved = told;
+            view.save(told);
         }
         self.stage = Stage::Numbers { found: UidSet::new(), next: None, modseq: None };
         Ok(())

@@ -115,7 +115,7 @@ fn resync(view: &View, known: &Qresync, enabled: Enabled, out: &mut Vec<u8>) -> 
         changed = changed.intersection(within);
     }
     let items = FetchAttributes::UID | FetchAttributes::FLAGS | FetchAttributes::MODSEQ;
-    Ok(Work::Fetch(Cursor::new(changed, Plan::of(items, enabled))))
+    Ok(Work::Fetch(Box::new(Cursor::new(changed, Plan::of(items, enabled), UidSet::new()))))
 }
 
 /// UIDs that need no VANISHED, because the client's sequence numbers prove that it has not missed their expunge

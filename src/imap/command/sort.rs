@@ -23,6 +23,7 @@ pub(in crate::imap) struct Sorting {
     stage: Stage,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is in a box")]
 enum Stage {
     Order(Sort),
     Numbers(Numbers),
@@ -90,7 +91,7 @@ impl Sorting {
                     numbers.list = order.into_iter().map(number).collect();
                 }
                 if returns.save {
-                    view.saved = told;
+                    view.save(told);
                 }
             }
         }

@@ -43,13 +43,15 @@ impl ImapSession {
         } else {
             (Sync::Defer, "STORE completed")
         };
-        let work = answer(stored.done, command, enabled);
-        Ok(Started::Run { work, sync, done: Completion { detail, text } })
+        let mut answer = answer(stored.done, command, enabled);
+        let step = answer.as_mut().map_or(Ok(None), |cursor| cursor.run(view, enabled, io))?;
+        let work = || answer.map_or(Work::None, |cursor| Work::Fetch(Box::new(cursor)));
+        Ok(Started::after(step, work, sync, Completion { detail, text }))
     }
 }
 
 /// `.SILENT` leaves FLAGS out; the new mod-sequences are told nevertheless.
-fn answer(done: UidSet, command: &types::Store<'_>, enabled: Enabled) -> Work {
+fn answer(done: UidSet, command: &types::Store<'_>, enabled: Enabled) -> Option<Cursor> {
     let mut items = FetchAttributes::NONE;
     if !command.silent {
         items.insert(FetchAttributes::FLAGS);
@@ -58,12 +60,12 @@ fn answer(done: UidSet, command: &types::Store<'_>, enabled: Enabled) -> Work {
         items.insert(FetchAttributes::MODSEQ);
     }
     if items.is_empty() {
-        return Work::None;
+        return None;
     }
     if command.uid || enabled.rev2 {
         items.insert(FetchAttributes::UID);
     }
-    Work::Fetch(Cursor::new(done, Plan::of(items, enabled)))
+    Some(Cursor::new(done, Plan::of(items, enabled), UidSet::new()))
 }
 
 /// `MODIFIED` with what UNCHANGEDSINCE has spared.

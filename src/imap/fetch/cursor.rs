@@ -61,22 +61,18 @@ enum Body {
 }
 
 impl Cursor {
-    pub(in crate::imap) fn new(uids: UidSet, plan: Plan) -> Self {
+    /// `seen` are the messages whose flags this command has changed by reading them.
+    pub(in crate::imap) fn new(uids: UidSet, plan: Plan, seen: UidSet) -> Self {
         Cursor {
             next: uids.first(),
             uids,
             plan,
-            seen: UidSet::new(),
+            seen,
             batch: Batch::default(),
             window: None,
             keywords: None,
             open: None,
         }
-    }
-
-    /// Messages whose flags this command has changed by reading them.
-    pub(in crate::imap) fn with_seen(self, seen: UidSet) -> Self {
-        Cursor { seen, ..self }
     }
 
     /// Whether a message is told in part.
@@ -147,8 +143,12 @@ impl Cursor {
         let Some(from) = self.next else { return Ok(false) };
         let max = if self.plan.items.sections.is_empty() { BATCH } else { BATCH / 8 };
         let (uids, window, is_whole) = (&self.uids, &mut self.window, self.plan.is_whole());
+        let needs_meta = self.plan.needs_meta;
         let last = self.batch.fill(|batch| {
             view.selected.messages(uids, from, max, batch)?;
+            if needs_meta {
+                view.selected.expect_metas(batch);
+            }
             // What cannot be read shows with the message that it is.
             *window = is_whole.then(|| view.selected.window(batch).ok().flatten()).flatten();
             Ok::<_, Failure>(())
@@ -243,7 +243,7 @@ impl Cursor {
             io.output.push(b' ');
         }
         open.has_items = true;
-        section.write_label(io.output);
+        io.output.extend_from_slice(self.plan.label(open.next_section));
         io.output.push(b' ');
         open.next_section += 1;
         open.body = begin(source, section.kind, open.message.has_no_nul, io.output);
@@ -269,7 +269,10 @@ fn begin(source: Source, kind: SectionKind, has_no_nul: bool, out: &mut Vec<u8>)
                 out.push(b'~');
             }
             write::literal_header(out, bytes.len() as u64);
-            return Some(Body::Bytes { bytes, at: 0 });
+            if bytes.len() as u64 > PIECE {
+                return Some(Body::Bytes { bytes, at: 0 });
+            }
+            out.extend_from_slice(&bytes);
         }
     }
     None

@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 use crate::imap::code::{Code, Failure};
 use crate::imap::limits::{MAX_DECODED, MAX_HEADER_READ};
-use crate::imap::types::{FetchSection, HeaderFields, Partial, SectionKind, SectionText};
-use crate::message::{self, Encoding, Part, Parts, UnknownEncoding, Which};
+use crate::imap::types::{FetchSection, Partial, SectionKind, SectionText};
+use crate::message::{self, Encoding, FieldNames, Part, Parts, UnknownEncoding, Which};
 use crate::spare::Lent;
 use crate::store::{Message, Meta, Result, Selected};
 
@@ -93,11 +91,10 @@ impl Known<'_> {
     }
 
     /// HEADER.FIELDS and HEADER.FIELDS.NOT.
-    fn fields(&self, path: &[u32], names: &HeaderFields, invert: bool) -> Result<Source> {
+    fn fields(&self, path: &[u32], names: &FieldNames, invert: bool) -> Result<Source> {
         let Some(header) = self.header(path)? else { return Ok(Source::Nil) };
-        let names: SmallVec<[&[u8]; 16]> = names.iter().collect();
         let mut matching = Lent::new();
-        message::header_fields(&header, &names, invert, &mut matching);
+        message::header_fields(&header, names, invert, &mut matching);
         Ok(Source::Bytes(matching))
     }
 

@@ -6,9 +6,10 @@ use super::error::Parsed;
 use super::reader::Reader;
 use crate::imap::limits::{MAX_FETCH_SECTIONS, MAX_HEADER_FIELDS, MAX_SECTION_DEPTH};
 use crate::imap::types::{
-    CommandBody, Fetch, FetchAttributes, FetchItems, FetchSection, HeaderFields, PartPath, Partial,
-    SectionKind, SectionText,
+    CommandBody, Fetch, FetchAttributes, FetchItems, FetchSection, PartPath, Partial, SectionKind,
+    SectionText,
 };
+use crate::message::FieldNames;
 
 pub(super) fn fetch<'a>(reader: &mut Reader<'a>, uid: bool) -> Parsed<CommandBody<'a>> {
     reader.space()?;
@@ -177,9 +178,9 @@ fn section_text(reader: &mut Reader<'_>, in_part: bool) -> Parsed<SectionText> {
     })
 }
 
-fn header_fields(reader: &mut Reader<'_>) -> Parsed<HeaderFields> {
+fn header_fields(reader: &mut Reader<'_>) -> Parsed<FieldNames> {
     reader.space()?;
-    let mut fields = HeaderFields::default();
+    let mut fields = FieldNames::default();
     reader.list(|reader| {
         reader.limit(fields.len() + 1, MAX_HEADER_FIELDS, "header fields")?;
         fields.push(&reader.astring("a header field name")?);

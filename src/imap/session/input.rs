@@ -127,6 +127,7 @@ impl ImapSession {
         let mut started = self.start(tag, command.body, io);
         if let Ok(
             Started::Run { sync: sync @ Sync::Report, .. }
+            | Started::Suspended { sync: sync @ Sync::Report, .. }
             | Started::Written { sync: sync @ Sync::Report, .. },
         ) = &mut started
             && !expunges

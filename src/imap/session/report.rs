@@ -6,7 +6,7 @@ use crate::imap::fetch::{Cursor, Plan};
 use crate::imap::session::reply;
 use crate::imap::write;
 use crate::session::{Io, Step};
-use crate::store::{Changes, ModSeq, SeqNo};
+use crate::store::{Changes, ModSeq, SeqNo, UidSet};
 
 /// Changes on their way to the client; suspended when it reads slowly.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Report {
             vanished.extend_from_slice(b"\r\n");
         }
         let flags = (!changes.flags.is_empty())
-            .then(|| Box::new(Cursor::new(changes.flags, Plan::unsolicited(enabled))));
+            .then(|| Box::new(Cursor::new(changes.flags, Plan::unsolicited(enabled), UidSet::new())));
         let recent = changes.recent.filter(|_| !enabled.rev2);
         Report {
             expunged,

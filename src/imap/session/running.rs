@@ -13,14 +13,14 @@ use crate::imap::fetch::Cursor;
 use crate::session::{Io, Step};
 use crate::store::Expunges;
 
-/// What a command leaves to be done after its first call.
+/// What a command leaves to be done after its first call: in boxes, since short ones end in that call.
 pub(in crate::imap) enum Work {
     None,
-    Fetch(Cursor),
+    Fetch(Box<Cursor>),
     Search(Box<Searching>),
     Sort(Box<Sorting>),
     Thread(Box<Threading>),
-    List(Listing),
+    List(Box<Listing>),
 }
 
 /// Whether a command ends with news of the mailbox (RFC 9051 §5.2 and §7.5.1).
@@ -33,10 +33,11 @@ pub(in crate::imap) enum Sync {
 }
 
 /// What a command's first call has come to.
-#[expect(clippy::large_enum_variant, reason = "short commands run to their end on the stack")]
 pub(in crate::imap) enum Started {
     /// The rest of the command.
     Run { work: Work, sync: Sync, done: Completion },
+    /// As `Run`, after the work has run once, and has come to this step.
+    Suspended { work: Work, step: Step, sync: Sync, done: Completion },
     /// A change was written; its OK may be sent when that is on stable storage.
     Written { sync: Sync, done: Completion },
     /// The command has changed the session's mode itself.
@@ -49,6 +50,19 @@ impl Started {
     /// A command that is done but for the news and the tagged reply.
     pub(in crate::imap) fn done(sync: Sync, done: Completion) -> Self {
         Started::Run { work: Work::None, sync, done }
+    }
+
+    /// A command whose work has run once.
+    pub(in crate::imap) fn after(
+        step: Option<Step>,
+        work: impl FnOnce() -> Work,
+        sync: Sync,
+        done: Completion,
+    ) -> Self {
+        match step {
+            None => Started::done(sync, done),
+            Some(step) => Started::Suspended { work: work(), step, sync, done },
+        }
     }
 
     /// A command that has changed something, or found nothing to change.
@@ -77,6 +91,11 @@ enum End {
 }
 
 impl Running {
+    fn new(tag: &[u8], work: Work, sync: Sync, done: Completion) -> Self {
+        let (tag, report) = (OwnedTag::from_slice(tag), Report::default());
+        Running { tag, work, sync, report, end: End::Tagged(done) }
+    }
+
     /// The news for a session in IDLE.
     pub(super) fn idle(idle: Idle) -> Self {
         let tag = OwnedTag::new();
@@ -119,10 +138,10 @@ impl ImapSession {
                 self.promised.get_or_insert(Promise { said, until: None });
                 self.begin(tag, Ok(Started::done(sync, done)), said, io)
             }
-            Ok(Started::Run { work, sync, done }) => {
-                let tag = OwnedTag::from_slice(tag);
-                let report = Report::default();
-                self.run(Running { tag, work, sync, report, end: End::Tagged(done) }, io)
+            Ok(Started::Run { work, sync, done }) => self.run(Running::new(tag, work, sync, done), io),
+            Ok(Started::Suspended { work, step, sync, done }) => {
+                self.mode = Mode::Running(Box::new(Running::new(tag, work, sync, done)));
+                Some(step)
             }
             Ok(Started::Taken(step)) => step,
             Ok(Started::Idle) => self.start_idle(tag, io),

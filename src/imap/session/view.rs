@@ -38,7 +38,7 @@ impl Enabled {
 pub(in crate::imap) struct View {
     pub(in crate::imap) selected: Selected,
     /// The result of the last SEARCH with SAVE (RFC 5182).
-    pub(in crate::imap) saved: UidSet,
+    saved: Option<Box<UidSet>>,
     /// How many of the mailbox's keywords the client has seen in FLAGS.
     announced: usize,
     /// Whether the log has been looked at since the session last got input: all that anybody had been told by then is known.
@@ -47,7 +47,7 @@ pub(in crate::imap) struct View {
 
 impl View {
     pub(in crate::imap) fn new(selected: Selected) -> Self {
-        View { selected, saved: UidSet::new(), announced: 0, has_looked: false }
+        View { selected, saved: None, announced: 0, has_looked: false }
     }
 
     /// Input has come, or time has gone by: the next `sync` looks at the log.
@@ -78,7 +78,7 @@ impl View {
     pub(in crate::imap) fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<UidSet, Failure> {
         let uids = self.selected.uids();
         if set.is_saved() {
-            return Ok(uids.intersection(&self.saved));
+            return Ok(self.saved());
         }
         if uid {
             return Ok(self.resolve_uids(set));
@@ -93,9 +93,18 @@ impl View {
     /// As `resolve`, for SEARCH: a message that is not there does not match, and that is all.
     pub(in crate::imap) fn resolve_key(&self, set: &SequenceSet, uid: bool) -> UidSet {
         if set.is_saved() {
-            return self.selected.uids().intersection(&self.saved);
+            return self.saved();
         }
         if uid { self.resolve_uids(set) } else { self.resolve_numbers(set) }
+    }
+
+    fn saved(&self) -> UidSet {
+        self.saved.as_ref().map_or_else(UidSet::new, |saved| self.selected.uids().intersection(saved))
+    }
+
+    /// Keeps the result of a search for `$` (RFC 5182).
+    pub(in crate::imap) fn save(&mut self, found: UidSet) {
+        self.saved = (!found.is_empty()).then(|| Box::new(found));
     }
 
     fn resolve_uids(&self, set: &SequenceSet) -> UidSet {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::SequenceSet;
 use super::bits::bit_set;
 use crate::imap::write;
-use crate::spare::Lent;
+use crate::message::FieldNames;
 use crate::store::ModSeq;
 
 /// A FETCH or UID FETCH command.
@@ -96,8 +96,8 @@ pub enum SectionKind {
 pub enum SectionText {
     Full,
     Header,
-    HeaderFields(HeaderFields),
-    HeaderFieldsNot(HeaderFields),
+    HeaderFields(FieldNames),
+    HeaderFieldsNot(FieldNames),
     Text,
     /// Only below a part.
     Mime,
@@ -108,34 +108,6 @@ pub enum SectionText {
 pub struct Partial {
     pub offset: u64,
     pub length: NonZeroU64,
-}
-
-/// A list of header field names, one behind the other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderFields {
-    bytes: Lent<u8>,
-    ends: SmallVec<[u32; 8]>,
-}
-
-impl HeaderFields {
-    pub fn push(&mut self, name: &[u8]) {
-        self.bytes.extend_from_slice(name);
-        self.ends.push(self.bytes.len() as u32);
-    }
-
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The names as the client spelled them.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).filter_map(|(start, end)| self.bytes.get(start as usize..*end as usize))
-    }
 }
 
 impl FetchSection {
@@ -184,7 +156,7 @@ impl FetchSection {
     }
 }
 
-fn write_fields(out: &mut Vec<u8>, name: &[u8], fields: &HeaderFields) {
+fn write_fields(out: &mut Vec<u8>, name: &[u8], fields: &FieldNames) {
     out.extend_from_slice(name);
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {

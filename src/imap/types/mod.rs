@@ -21,8 +21,7 @@ pub use command::{
 };
 pub use date::{InternalDate, NaiveDay};
 pub use fetch::{
-    Fetch, FetchAttributes, FetchItems, FetchSection, HeaderFields, PartPath, Partial, SectionKind,
-    SectionText,
+    Fetch, FetchAttributes, FetchItems, FetchSection, PartPath, Partial, SectionKind, SectionText,
 };
 pub use flags::{FlagList, Keyword, SystemFlags};
 pub use list::{List, ListReturn, ListSelect, SpecialUse, StatusItems};

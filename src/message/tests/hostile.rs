@@ -127,7 +127,7 @@ fn searches_stay_linear() {
 fn selecting_ten_thousand_names_from_many_fields() {
     let header = "X-Field: y\r\n".repeat(100_000);
     let names: Vec<String> = (0..10_000).map(|n| format!("name{n}")).collect();
-    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    let names = names.iter().map(String::as_bytes).collect();
     let mut out = Vec::new();
     header_fields(header.as_bytes(), &names, false, &mut out);
     assert_eq!(out, b"\r\n");
