@@ -124,7 +124,7 @@ impl Cursor {
                 }
             }
             if let Some(message) = self.batch.pop() {
-                *open = self.tell(message, view, enabled, io)?;
+                self.tell(message, open, view, enabled, io)?;
             }
         }
     }
@@ -160,16 +160,17 @@ impl Cursor {
         Ok(!self.batch.is_empty())
     }
 
-    /// Writes all that needs no bytes of the message; gives it back when there is more. Everything that can be refused is
+    /// Writes all that needs no bytes of the message, and opens it when there is more. Everything that can be refused is
     /// found out before the first byte of the response.
     fn tell(
         &mut self,
         message: Message,
+        open: &mut Option<Open>,
         view: &mut View,
         enabled: Enabled,
         io: &mut Io<'_>,
-    ) -> Result<Option<Open>, Failure> {
-        let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(None) };
+    ) -> Result<(), Failure> {
+        let Some(seq) = view.selected.uids().seq_of(message.uid) else { return Ok(()) };
         let meta = if self.plan.needs_meta { Some(view.selected.meta(&message)?) } else { None };
         self.check_sections(meta.as_deref())?;
         let content = if self.plan.is_whole() { self.open_early(&message, view)? } else { None };
@@ -184,9 +185,10 @@ impl Cursor {
         let has_items = !items.is_empty();
         if self.plan.items.sections.is_empty() {
             io.output.extend_from_slice(b")\r\n");
-            return Ok(None);
+        } else {
+            *open = Some(Open { message, meta, next_section: 0, has_items, body: None, content });
         }
-        Ok(Some(Open { message, meta, next_section: 0, has_items, body: None, content }))
+        Ok(())
     }
 
     /// Sections that need no description of the message are all of it: whether its bytes are still there shows only when
