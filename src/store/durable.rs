@@ -65,8 +65,17 @@ impl User {
     /// As [`settle`](Self::settle), through the journal that the users of this process share; `None` when the log is to be
     /// synced by itself.
     fn share_sync(self: &Arc<Self>, end: &LogEnd, waiter: Waiter) -> Option<bool> {
-        let is_kept =
-            self.sync.reaches(end.at) || self.shared.journal.commit(&self.sync, self.name(), end, waiter)?;
+        let journal = &self.shared.journal;
+        let settled = if self.sync.reaches(end.at) {
+            None
+        } else {
+            Some(journal.commit(&self.sync, self.name(), end, waiter))
+        };
+        // It may have been called to lead those who wait, and has no need or no use for it: another one has to.
+        if !matches!(settled, Some(Some(_))) {
+            journal.pass_on();
+        }
+        let is_kept = settled.unwrap_or(Some(true))?;
         if is_kept && !self.sync.has_synced(end.at) {
             self.shared.defer_sync(self);
         }

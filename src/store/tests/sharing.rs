@@ -225,3 +225,31 @@ fn whoever_waits_is_told_when_the_journal_fails() {
     disk.fails.store(false, SeqCst);
     assert!(settle(&bob, 1) && settle(&cy, 2) && settle(&ada, 0));
 }
+
+/// Ada, who waits for the journal, is nobody's business when the one who was called to lead next has no need of it any more.
+#[test]
+fn who_is_called_to_lead_and_need_not_calls_another() {
+    let dir = scratch();
+    let (disk, recorder) = (Arc::new(Counting::default()), Arc::new(Recorder::default()));
+    let store = open(dir.path(), disk.clone(), recorder.clone());
+    let users: Vec<_> = ["ada", "bob", "cy"].iter().map(|name| user(&store, name)).collect();
+    users.iter().for_each(|user| _ = append(user, "INBOX", 1));
+    assert!(settle(&users[2], 2), "the journal is made");
+    append(&users[2], "INBOX", 2);
+    let before = disk.syncs.load(SeqCst);
+    let busy = disk.busy.lock().unwrap();
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| settle(&users[2], 2));
+        while disk.syncs.load(SeqCst) == before {
+            std::thread::yield_now();
+        }
+        assert!(!settle(&users[0], 0) && !settle(&users[1], 1), "they wait for the next batch");
+        drop(busy);
+        assert!(leader.join().unwrap());
+    });
+    let called: Vec<_> = recorder.take();
+    let [("next", first)] = called[..] else { panic!("one of them is called: {called:?}") };
+    users[first as usize].settle(&users[first as usize].log_end().unwrap(), None).unwrap();
+    assert!(settle(&users[first as usize], first), "its log has been synced meanwhile");
+    assert_eq!(recorder.take(), [("next", 1 - first)]);
+}
