@@ -39,6 +39,21 @@ impl<T: Lend> Lent<T> {
     pub fn new() -> Self {
         Lent(T::spares().with_borrow_mut(Vec::pop).unwrap_or_default())
     }
+
+    /// One with room for so many elements, which nobody has lent: for what may have to wait.
+    pub fn own(capacity: usize) -> Self {
+        Lent(Vec::with_capacity(capacity))
+    }
+}
+
+impl<T: Lend + Clone> Lent<T> {
+    /// What holds it has to wait: it keeps what it has, and gives back the room.
+    pub fn rest(&mut self) {
+        if self.capacity() > self.len() {
+            let kept = Lent(self.to_vec());
+            *self = kept;
+        }
+    }
 }
 
 impl<T: Lend> Default for Lent<T> {
@@ -113,6 +128,15 @@ mod tests {
         assert!(second.is_empty());
         assert_eq!(second.as_ptr(), room);
         assert_eq!(Lent::<u8>::new().capacity(), 0, "only one was left");
+    }
+
+    #[test]
+    fn who_waits_gives_back_the_room() {
+        let mut waiting: Lent<u8> = Lent::own(1000);
+        waiting.push(7);
+        waiting.rest();
+        assert_eq!((waiting.as_slice(), waiting.capacity()), (&[7][..], 1));
+        assert!(Lent::<u8>::new().capacity() >= 1000, "the thread has it");
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl FieldNames {
         }
     }
 
+    /// What holds them has to wait for long.
+    pub fn rest(&mut self) {
+        self.bytes.rest();
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }

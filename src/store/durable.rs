@@ -66,16 +66,13 @@ impl User {
     /// synced by itself.
     fn share_sync(self: &Arc<Self>, end: &LogEnd, waiter: Waiter) -> Option<bool> {
         let journal = &self.shared.journal;
-        let settled = if self.sync.reaches(end.at) {
-            None
-        } else {
-            Some(journal.commit(&self.sync, self.name(), end, waiter))
-        };
-        // It may have been called to lead those who wait, and has no need or no use for it: another one has to.
-        if !matches!(settled, Some(Some(_))) {
+        let is_kept = if self.sync.reaches(end.at) {
+            // It may have been called to lead those who wait, and has no need to any more: another one has to.
             journal.pass_on();
-        }
-        let is_kept = settled.unwrap_or(Some(true))?;
+            true
+        } else {
+            journal.commit(&self.sync, self.name(), end, waiter)?
+        };
         if is_kept && !self.sync.has_synced(end.at) {
             self.shared.defer_sync(self);
         }

@@ -101,7 +101,7 @@ pub struct NewMessage {
 
 impl Upload {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: Arc<Path>, limit: u64, arriving: Arc<Arriving>) -> Self {
-        let body = Body::Memory(Lent::new(), Claim { arriving, bytes: 0 });
+        let body = Body::Memory(Lent::own(0), Claim { arriving, bytes: 0 });
         Upload { disk, dir, limit, len: 0, expected: 0, has_nul: false, body }
     }
 
@@ -142,6 +142,8 @@ impl Upload {
                 let wanted = usize::try_from(self.expected).map_or(whole, |all| all.max(whole));
                 if claim.grow_to(wanted) {
                     if held.is_empty() {
+                        // What is not all there yet may be long in coming.
+                        *held = if wanted > bytes.len() { Lent::own(wanted) } else { Lent::new() };
                         held.reserve_exact(wanted);
                     }
                     held.extend_from_slice(bytes);

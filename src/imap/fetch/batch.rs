@@ -12,6 +12,10 @@ impl Batch {
         self.0.is_empty()
     }
 
+    pub(super) fn rest(&mut self) {
+        self.0.rest();
+    }
+
     pub(super) fn pop(&mut self) -> Option<Message> {
         self.0.pop()
     }

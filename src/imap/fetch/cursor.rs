@@ -132,6 +132,8 @@ impl Cursor {
     /// Gives back what a session that may wait for long must not hold.
     fn pause(&mut self, open: Option<Open>, view: &View) {
         self.window = None;
+        self.plan.rest();
+        self.batch.rest();
         self.open = open.map(|open| {
             let content = open.content.and_then(|content| view.selected.keep_open(content));
             Box::new(Open { content, ..open })

@@ -69,6 +69,17 @@ impl Plan {
         self.labels.get(start..end_of(section)).unwrap_or_default()
     }
 
+    /// The command is suspended, for how long its client decides.
+    pub(super) fn rest(&mut self) {
+        self.labels.rest();
+        for section in &mut self.items.sections {
+            if let SectionText::HeaderFields(names) | SectionText::HeaderFieldsNot(names) = &mut section.text
+            {
+                names.rest();
+            }
+        }
+    }
+
     /// Whether all sections are parts of the whole message that need no description of it.
     pub(super) fn is_whole(&self) -> bool {
         !self.needs_meta && !self.items.sections.is_empty()

@@ -119,6 +119,9 @@ impl Journal {
     ) -> Option<bool> {
         let mut state = self.state();
         if !self.is_worth_it(&mut state) || !is_suited(sync, end) {
+            drop(state);
+            // It may have been called to lead.
+            self.pass_on();
             return None;
         }
         state.queue.push(Member { sync: sync.clone(), user: user.clone(), end: end.clone(), waiter });
