@@ -17,6 +17,7 @@
 //! | [`tls`] | certificates, session tickets, what is spoken |
 //! | [`config`] | the option table, `msg.conf`, the base directory |
 //! | [`spare`] | buffers that a thread lends |
+//! | [`few`] | short lists without memory of their own |
 //! | [`sys`] | system calls; the only room with `unsafe` |
 
 #![deny(unsafe_code)]
@@ -24,6 +25,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod few;
 pub mod imap;
 pub mod master;
 pub mod message;

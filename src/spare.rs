@@ -31,6 +31,16 @@ impl Lend for u8 {
     }
 }
 
+/// Ranges of numbers.
+impl Lend for (u32, u32) {
+    const MOST: usize = 512;
+
+    fn spares() -> &'static LocalKey<Spares<(u32, u32)>> {
+        thread_local!(static SPARES: Spares<(u32, u32)> = const { RefCell::new(Vec::new()) });
+        &SPARES
+    }
+}
+
 /// A vector whose room goes to the thread that drops it, for the next one.
 pub struct Lent<T: Lend>(Vec<T>);
 

@@ -4,13 +4,13 @@
 
 use std::ops::RangeInclusive;
 
-use smallvec::SmallVec;
+use crate::few::Few;
 
 /// Stands for `*` in a bound: no message has the number 0.
 const STAR: u32 = 0;
 
-/// Room that a set gets at once when it is more than a few ranges; a longer one grows from there.
-const ROOM: usize = 16;
+/// Ranges of a set. A few, which is what most commands name, stand in place.
+type Ranges = Few<(u32, u32), 4>;
 
 /// A sequence set as written (RFC 9051 §9), or `$`, the saved result (RFC 5182). Numbers and `*` become ranges of
 /// real numbers by [`resolve`](SequenceSet::resolve).
@@ -20,12 +20,12 @@ pub struct SequenceSet(Repr);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Repr {
     Saved,
-    Ranges(SmallVec<[(u32, u32); 4]>),
+    Ranges(Ranges),
 }
 
 /// Distinct numbers as sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NumberSet(SmallVec<[(u32, u32); 4]>);
+pub struct NumberSet(Ranges);
 
 impl SequenceSet {
     /// Reads the set at the start of `input`; the number of bytes read comes with it. `None` when there is none or
@@ -34,7 +34,7 @@ impl SequenceSet {
         if input.first() == Some(&b'$') {
             return Some((SequenceSet(Repr::Saved), 1));
         }
-        let mut ranges = SmallVec::new();
+        let mut ranges = Ranges::new();
         let mut at = 0;
         loop {
             let (first, next) = parse_number(input, at)?;
@@ -75,7 +75,7 @@ impl SequenceSet {
     /// where `*` means nothing. Numbers above `largest` stay in; `$` resolves to nothing.
     pub fn resolve(&self, largest: u32) -> NumberSet {
         let bound = |number: u32| if number == STAR { largest } else { number };
-        let mut ordered = SmallVec::with_capacity(self.ranges().len());
+        let mut ordered = Ranges::with_capacity(self.ranges().len());
         ordered.extend(self.ranges().iter().filter_map(|(first, last)| {
             let (first, last) = (bound(*first), bound(*last));
             let (low, high) = (first.min(last), first.max(last));
@@ -99,7 +99,7 @@ impl SequenceSet {
 }
 
 /// Appends a range, or widens the last one when the new one continues it: `1,2,3,…` stays one range.
-fn push_range(ranges: &mut SmallVec<[(u32, u32); 4]>, first: u32, last: u32) {
+fn push_range(ranges: &mut Ranges, first: u32, last: u32) {
     if let Some((low, high)) = ranges.last_mut() {
         let plain = *low != STAR && *high != STAR && first != STAR && last != STAR;
         if plain && *low <= *high && first <= last && first == high.saturating_add(1) {
@@ -109,9 +109,6 @@ fn push_range(ranges: &mut SmallVec<[(u32, u32); 4]>, first: u32, last: u32) {
         if (*low, *high) == (first, last) {
             return;
         }
-    }
-    if ranges.len() == ranges.inline_size() {
-        ranges.reserve(ROOM - ranges.len());
     }
     ranges.push((first, last));
 }
@@ -133,7 +130,7 @@ fn parse_number(input: &[u8], at: usize) -> Option<(u32, usize)> {
 
 impl NumberSet {
     /// Sorts and merges. Ranges must have their bounds in order and no zero.
-    fn from_unsorted(mut ranges: SmallVec<[(u32, u32); 4]>) -> Self {
+    fn from_unsorted(mut ranges: Ranges) -> Self {
         if ranges.len() > 1 {
             ranges.sort_unstable();
             ranges.dedup_by(|next, previous| {

@@ -24,7 +24,12 @@ impl Needle {
 
     /// Folds `text`. The empty needle is in every text.
     pub fn new(text: &str) -> Self {
-        Self { finder: Finder::new(fold(text).as_bytes()).into_owned() }
+        let mut room = [0; Self::SHORT];
+        let finder = match fold_short(text, &mut room) {
+            Some(folded) => Finder::new(folded).into_owned(),
+            None => Finder::new(fold(text).as_bytes()).into_owned(),
+        };
+        Self { finder }
     }
 
     /// Whether this is the empty needle.
@@ -35,12 +40,8 @@ impl Needle {
     /// Whether `text` holds the needle.
     pub fn matches(&self, text: &str) -> bool {
         let length = self.finder.needle().len();
-        if text.len() <= Self::SHORT && text.is_ascii() {
-            // Folding is no more than capitals then, and most fields of headers are such texts.
-            let mut folded = [0; Self::SHORT];
-            let folded = &mut folded[..text.len()];
-            folded.copy_from_slice(text.as_bytes());
-            folded.make_ascii_uppercase();
+        // Most fields of headers are short.
+        if let Some(folded) = fold_short(text, &mut [0; Self::SHORT]) {
             return self.finder.find(folded).is_some();
         }
         let mut window = String::new();
@@ -60,6 +61,14 @@ impl Needle {
             rest = tail;
         }
     }
+}
+
+/// The folded form of a text that needs no more than capitals; `None` when it does, or has no room.
+fn fold_short<'r>(text: &str, room: &'r mut [u8]) -> Option<&'r [u8]> {
+    let folded = room.get_mut(..text.len()).filter(|_| text.is_ascii())?;
+    folded.copy_from_slice(text.as_bytes());
+    folded.make_ascii_uppercase();
+    Some(folded)
 }
 
 /// The form in which texts are compared.

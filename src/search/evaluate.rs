@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::program::{Program, Test};
+use super::program::{HeaderTest, Program, Test};
 use crate::message;
 use crate::spare::Lent;
 use crate::store::limits::HOT_METAS;
@@ -136,7 +136,8 @@ impl<'a> Reader<'a> {
                 Ok(false)
             }
             Test::Not(test) => Ok(!self.meets(test, message, ahead)?),
-            Test::Header { field, needle } => {
+            Test::Header(wanted) => {
+                let HeaderTest { field, needle } = &**wanted;
                 let next = ahead.iter().rev();
                 let headers = self.headers.as_mut();
                 if let Some(header) = headers.and_then(|h| self.mailbox.header_ahead(message, next, h)) {

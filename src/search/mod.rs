@@ -29,6 +29,6 @@ pub use error::Error;
 pub use evaluate::Search;
 pub use forest::{Forest, Siblings};
 pub use order::{Criterion, SortKey};
-pub use program::{Day, Program, Test};
+pub use program::{Day, HeaderTest, Program, Test};
 pub use sort::Sort;
 pub use thread::{Algorithm, Thread};

@@ -44,14 +44,17 @@ pub enum Test {
     Email(Option<u64>),
     Thread(Option<u64>),
     ModSeq(ModSeq),
-    Header {
-        field: Vec<u8>,
-        needle: Box<Needle>,
-    },
+    Header(Box<HeaderTest>),
     Text {
         needle: Box<Needle>,
         scope: Scope,
     },
+}
+
+/// That a field of the header has a text; any, where its name is empty.
+pub struct HeaderTest {
+    pub field: SmallVec<[u8; 32]>,
+    pub needle: Needle,
 }
 
 /// What has to be read to know the answer.
@@ -67,7 +70,7 @@ impl Test {
         match self {
             Test::And(tests) | Test::Or(tests) => tests.iter().map(Test::cost).max().unwrap_or(Cost::Memory),
             Test::Not(test) => test.cost(),
-            Test::Header { .. } => Cost::Header,
+            Test::Header(_) => Cost::Header,
             Test::Text { .. } => Cost::Body,
             _ => Cost::Memory,
         }
@@ -126,7 +129,7 @@ impl Test {
             Test::Email(id) => *id == Some(message.email),
             Test::Thread(id) => *id == Some(message.thread),
             Test::ModSeq(since) => message.modseq >= *since,
-            Test::Header { .. } | Test::Text { .. } => false,
+            Test::Header(_) | Test::Text { .. } => false,
         }
     }
 }
@@ -185,7 +188,10 @@ mod tests {
     use super::*;
 
     fn subject() -> Test {
-        Test::Header { field: b"subject".to_vec(), needle: Box::new(Needle::new("x")) }
+        Test::Header(Box::new(HeaderTest {
+            field: SmallVec::from_slice(b"subject"),
+            needle: Needle::new("x"),
+        }))
     }
 
     #[test]

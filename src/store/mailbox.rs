@@ -3,15 +3,15 @@
 //! Invariants: `messages` is sorted by UID and holds every live message, and expunged ones as long as a view may
 //! still show them; `live` is the set of the live ones; the counters count the live ones.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::Refusal;
 use super::flags::{Flags, KeywordSet, KeywordTable};
 use super::limits::{MAX_REMEMBERED_CHANGES, MAX_REMEMBERED_EXPUNGES};
 use super::message::Message;
-use super::names::{MailboxId, ModSeq, SeqNo, Uid};
+use super::names::{IdHasher, MailboxId, ModSeq, SeqNo, Uid};
 use super::payload::{Append, Entry, Expunge, FlagsChange, Floor};
 use super::tree::SpecialUses;
 use super::uid_index::UidIndex;
@@ -36,8 +36,12 @@ pub(super) struct Expunged {
     pub last: Uid,
 }
 
-/// Up to which mod-sequence a view has told its client of expunges.
-pub(super) type ViewMark = Arc<AtomicU64>;
+/// Tells a view from all others of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ViewId(pub u64);
+
+/// Up to where each view has told its client of expunges.
+pub(super) type Views = HashMap<ViewId, ModSeq, BuildHasherDefault<IdHasher>>;
 
 /// STATUS items (RFC 9051 §6.3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub(super) struct Mailbox {
     /// Messages from this UID on are `\Recent` for the next session that asks.
     pub recent_from: u64,
     pub keywords: Arc<KeywordTable>,
-    pub live: Arc<UidIndex>,
+    pub live: UidIndex,
     pub expunged: VecDeque<Expunged>,
     /// Expunges up to this one are forgotten.
     pub expunges_forgotten: ModSeq,
@@ -92,7 +96,7 @@ pub(super) struct Mailbox {
     flag_changes: VecDeque<FlagsChanged>,
     /// Flag changes up to this one are forgotten.
     flag_changes_forgotten: ModSeq,
-    marks: Vec<ViewMark>,
+    pub views: Views,
 }
 
 impl Tally {
@@ -120,7 +124,7 @@ impl Mailbox {
             uses,
             recent_from: 1,
             keywords: Arc::default(),
-            live: Arc::default(),
+            live: UidIndex::default(),
             expunged: VecDeque::new(),
             expunges_forgotten: ModSeq(0),
             last_expunge: ModSeq(0),
@@ -132,7 +136,7 @@ impl Mailbox {
             first_unseen: 0,
             flag_changes: VecDeque::new(),
             flag_changes_forgotten: ModSeq(0),
-            marks: Vec::new(),
+            views: Views::default(),
         }
     }
 
@@ -259,13 +263,13 @@ impl Mailbox {
         self.live.missing(&gone.intersection(within))
     }
 
-    /// Registers a view; expunged messages are kept for it.
-    pub fn watch(&mut self, mark: ViewMark) {
-        self.marks.push(mark);
+    /// A view begins, or has told its client of expunges up to here; later ones are kept for it.
+    pub fn watch(&mut self, view: ViewId, told: ModSeq) {
+        self.views.insert(view, told);
     }
 
-    pub fn unwatch(&mut self, mark: &ViewMark) {
-        self.marks.retain(|known| !Arc::ptr_eq(known, mark));
+    pub fn unwatch(&mut self, view: ViewId) {
+        self.views.remove(&view);
         self.drop_tombstones();
     }
 
@@ -301,7 +305,7 @@ impl Mailbox {
         if message.flags.contains(Flags::DELETED) {
             self.deleted.push(message.uid);
         }
-        Arc::make_mut(&mut self.live).push(message.uid);
+        self.live.push(message.uid);
         self.messages.push(message);
     }
 
@@ -391,7 +395,7 @@ impl Mailbox {
             self.remember_expunge(Expunged { modseq: expunge.modseq, first, last });
         }
         if !gone.is_empty() {
-            Arc::make_mut(&mut self.live).remove_all(&gone);
+            self.live.remove_all(&gone);
             self.deleted.remove_all(&gone);
         }
         self.last_expunge = self.last_expunge.max(expunge.modseq);
@@ -429,8 +433,8 @@ impl Mailbox {
         if self.tombstones < self.sweep_at {
             return;
         }
-        let told = self.marks.iter().map(|mark| mark.load(Ordering::Acquire)).min().unwrap_or(u64::MAX);
-        self.messages.retain(|message| message.expunged.is_none_or(|modseq| modseq.0 > told));
+        let told = self.views.values().min().copied().unwrap_or(ModSeq(u64::MAX));
+        self.messages.retain(|message| message.expunged.is_none_or(|modseq| modseq > told));
         self.tombstones = self.messages.iter().filter(|message| message.expunged.is_some()).count();
         self.sweep_at = self.tombstones * 2 + SWEEP_MIN + self.messages.len() / 8;
         self.first_unseen = 0;

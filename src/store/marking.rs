@@ -90,7 +90,8 @@ impl Selected {
 
     /// Has the next `sync` tell the flags of these messages, whoever changed them last (RFC 9051 §6.4.6: a change by
     /// others is told even where `.SILENT` was asked for).
-    pub fn tell_contested(&mut self, uids: UidSet) {
+    pub fn tell_contested(&mut self, mut uids: UidSet) {
+        uids.rest();
         self.contested = (!uids.is_empty()).then(|| Box::new(uids));
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::archive::Archive;
 use super::limits::{EPOCH_MODSEQ_JUMP, EPOCH_UID_JUMP, EPOCH_UID_VALIDITY_JUMP};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Views};
 use super::message::LogPos;
 use super::names::{MailboxId, MailboxMap};
 use super::payload::{Append, Expunge, FlagsChange, Floor, MailboxCreate, MailboxDelete, MailboxRename};
@@ -84,6 +84,21 @@ impl State {
         self.last_uid_validity = self.last_uid_validity.max(mailbox.uid_validity);
         self.by_name.insert(mailbox.name.clone(), mailbox.id);
         self.mailboxes.insert(mailbox.id, mailbox);
+    }
+
+    /// The views of all mailboxes, to be put into the state that takes the place of this one.
+    pub fn take_views(&mut self) -> Vec<(MailboxId, Views)> {
+        let watched = self.mailboxes.values_mut().filter(|mailbox| !mailbox.views.is_empty());
+        watched.map(|mailbox| (mailbox.id, std::mem::take(&mut mailbox.views))).collect()
+    }
+
+    /// Those whose mailbox is no more see so at their next look.
+    pub fn put_views(&mut self, views: Vec<(MailboxId, Views)>) {
+        for (id, views) in views {
+            if let Some(mailbox) = self.mailboxes.get_mut(&id) {
+                mailbox.views = views;
+            }
+        }
     }
 
     /// Applies one record.

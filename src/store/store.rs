@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use super::group_sync::Waiter;
 use super::hot::HotMetas;
 use super::journal::{self, Bounds, Journal};
 use super::limits::{MAX_MESSAGE, MIN_GARBAGE, SEGMENT_SIZE};
+use super::mailbox::ViewId;
 use super::names::{MailboxId, ModSeq, UserName};
 use super::open_users::OpenUsers;
 use super::path::user_dir;
@@ -128,6 +129,8 @@ pub(super) struct Shared {
     pub arriving: Arc<AtomicUsize>,
     /// How many handles for users there have been.
     pub opened: AtomicU64,
+    /// How many views there have been.
+    viewed: AtomicU64,
     chores: Mutex<Chores>,
     new_chore: Condvar,
 }
@@ -151,7 +154,7 @@ impl Store {
         let journal = Journal::new(&options.root, options.disk.clone(), listener.clone(), options.journal);
         let (chores, new_chore) = (Mutex::default(), Condvar::new());
         let tuning = ArcSwap::from_pointee(options.tuning);
-        let (hot, kept_open, arriving, opened) = Default::default();
+        let (hot, kept_open, arriving, opened, viewed) = Default::default();
         let shared = Arc::new(Shared {
             options,
             tuning,
@@ -162,6 +165,7 @@ impl Store {
             kept_open,
             arriving,
             opened,
+            viewed,
             chores,
             new_chore,
         });
@@ -247,6 +251,11 @@ impl Drop for Store {
 impl Shared {
     fn chores(&self) -> MutexGuard<'_, Chores> {
         self.chores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a view that begins.
+    pub fn next_view(&self) -> ViewId {
+        ViewId(self.viewed.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Has the user's log synced, and a snapshot written when one is due, soon.

@@ -3,7 +3,8 @@
 //! A mailbox that has lost messages here and there has as many runs as gaps: a million messages, half of them gone, half a
 //! million. A change must not copy them, nor look at each to see what is gone. So the runs stand in blocks: a copy shares
 //! them all, a change makes a new one of the blocks that it touches, and what differs between two copies is in the blocks that
-//! they do not share.
+//! they do not share. The last run, which grows with every message that arrives, stands beside them: neither a copy nor a
+//! message that follows it asks for memory.
 
 use std::sync::Arc;
 
@@ -15,11 +16,14 @@ use super::uid_set::UidSet;
 /// Most runs of a block. A change copies a block, 6 KiB at most, and the list of blocks: 16 bytes for 256 to 512 runs.
 const MAX_RUNS: usize = 512;
 
-/// A sorted set of UIDs that knows the rank of each member, as [`UidSet`] does. Copying it, adding and removing take time
-/// that grows with the blocks, of 512 runs at most.
+/// A sorted set of UIDs that knows the rank of each member, as [`UidSet`] does. Copying it takes no time; adding and removing
+/// take time that grows with the blocks, of 512 runs at most.
 #[derive(Clone, Debug, Default)]
 pub struct UidIndex {
-    blocks: SmallVec<[Block; 1]>,
+    /// All runs but the last.
+    blocks: Option<Arc<Vec<Block>>>,
+    /// Only an empty set has none.
+    tail: Option<Tail>,
 }
 
 /// Never empty; behind all of the blocks before it.
@@ -31,47 +35,113 @@ struct Block {
     before: u32,
 }
 
+/// The last run.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    first: Uid,
+    last: Uid,
+    /// Members in the blocks.
+    before: u32,
+}
+
 impl Block {
+    /// `None` when there is nothing in it.
+    fn of(mut uids: UidSet, before: u32) -> Option<Block> {
+        uids.rest();
+        uids.last().map(|last| Block { last, before, uids: Arc::new(uids) })
+    }
+
+    /// This block with other members, in the same memory if nobody shares it.
+    fn with(mut self, mut uids: UidSet) -> Option<Block> {
+        uids.rest();
+        self.last = uids.last()?;
+        match Arc::get_mut(&mut self.uids) {
+            Some(own) => *own = uids,
+            None => self.uids = Arc::new(uids),
+        }
+        Some(self)
+    }
+
     fn end(&self) -> u32 {
         self.before + self.uids.len()
+    }
+}
+
+impl Tail {
+    fn end(&self) -> u32 {
+        self.before + (self.last.get() - self.first.get()) + 1
+    }
+
+    fn set(&self) -> UidSet {
+        UidSet::from_ranges([(self.first, self.last)])
     }
 }
 
 impl UidIndex {
     /// How many UIDs are in the set.
     pub fn len(&self) -> u32 {
-        self.blocks.last().map_or(0, Block::end)
+        self.tail.map_or(0, |tail| tail.end())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.tail.is_none()
     }
 
     pub fn last(&self) -> Option<Uid> {
-        self.blocks.last().map(|block| block.last)
+        self.tail.map(|tail| tail.last)
+    }
+
+    fn blocks(&self) -> &[Block] {
+        self.blocks.as_ref().map_or(&[], |blocks| blocks.as_slice())
+    }
+
+    /// The first block that does not end before `uid`; as many as there are when all do.
+    fn block_of(&self, uid: Uid) -> usize {
+        self.blocks().partition_point(|block| block.last < uid)
+    }
+
+    /// The last run, if no block can have `uid`.
+    fn tail_from(&self, uid: Uid) -> Option<Tail> {
+        self.tail.filter(|tail| tail.first <= uid)
     }
 
     pub fn contains(&self, uid: Uid) -> bool {
-        self.blocks.get(self.block_of(uid)).is_some_and(|block| block.uids.contains(uid))
+        if let Some(tail) = self.tail_from(uid) {
+            return uid <= tail.last;
+        }
+        self.blocks().get(self.block_of(uid)).is_some_and(|block| block.uids.contains(uid))
     }
 
     /// The rank of `uid`, from 1.
     pub fn seq_of(&self, uid: Uid) -> Option<SeqNo> {
-        let block = self.blocks.get(self.block_of(uid))?;
+        if let Some(tail) = self.tail_from(uid) {
+            let seq = tail.before + (uid.get() - tail.first.get()) + 1;
+            return SeqNo::new(seq).filter(|_| uid <= tail.last);
+        }
+        let block = self.blocks().get(self.block_of(uid))?;
         SeqNo::new(block.before + block.uids.seq_of(uid)?.get())
     }
 
     /// The UID at a rank.
     pub fn uid_at(&self, seq: SeqNo) -> Option<Uid> {
-        let at = self.blocks.partition_point(|block| block.end() < seq.get());
-        let block = self.blocks.get(at)?;
+        let tail = self.tail?;
+        if seq.get() > tail.before {
+            let uid = tail.first.get().checked_add(seq.get() - tail.before - 1)?;
+            return Uid::new(uid).filter(|uid| *uid <= tail.last);
+        }
+        let at = self.blocks().partition_point(|block| block.end() < seq.get());
+        let block = self.blocks().get(at)?;
         block.uids.uid_at(SeqNo::new(seq.get() - block.before)?)
     }
 
     /// How many members are smaller than `uid`.
     pub fn count_before(&self, uid: Uid) -> u32 {
-        let block = self.blocks.get(self.block_of(uid));
-        block.map_or(self.len(), |block| block.before + block.uids.count_before(uid))
+        let Some(tail) = self.tail else { return 0 };
+        if uid >= tail.first {
+            return if uid > tail.last { tail.end() } else { tail.before + (uid.get() - tail.first.get()) };
+        }
+        let block = self.blocks().get(self.block_of(uid));
+        block.map_or(tail.before, |block| block.before + block.uids.count_before(uid))
     }
 
     /// How many members are in `other`.
@@ -82,12 +152,13 @@ impl UidIndex {
 
     /// The runs, ascending, both ends included.
     pub fn ranges(&self) -> impl Iterator<Item = (Uid, Uid)> + '_ {
-        self.blocks.iter().flat_map(|block| block.uids.ranges())
+        let tail = self.tail.map(|tail| (tail.first, tail.last));
+        self.blocks().iter().flat_map(|block| block.uids.ranges()).chain(tail)
     }
 
     /// The members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Uid> + '_ {
-        self.blocks.iter().flat_map(|block| block.uids.iter())
+        self.ranges().flat_map(|(first, last)| (first.get()..=last.get()).filter_map(Uid::new))
     }
 
     /// All members as a set of their own.
@@ -105,11 +176,14 @@ impl UidIndex {
     }
 
     fn extend_between(&self, first: Uid, last: Uid, out: &mut UidSet) {
-        for block in self.blocks[self.block_of(first)..].iter() {
+        for block in &self.blocks()[self.block_of(first)..] {
             block.uids.extend_between(first, last, out);
             if block.last >= last {
-                break;
+                return;
             }
+        }
+        if let Some(tail) = self.tail.filter(|tail| tail.first <= last && first <= tail.last) {
+            out.push_range(first.max(tail.first), last.min(tail.last));
         }
     }
 
@@ -141,17 +215,20 @@ impl UidIndex {
     /// What is in this set and not in `newer`. Blocks that both share are not looked into.
     pub fn gone(&self, newer: &UidIndex) -> UidSet {
         let mut gone = UidSet::new();
-        let mut rest = newer.blocks.iter().peekable();
-        for block in &self.blocks {
+        let mut lacks = |first: Uid, last: Uid, part: &UidSet| {
+            let left = newer.between(first, last);
+            part.difference(&left).ranges().for_each(|(first, last)| gone.push_range(first, last));
+        };
+        let mut rest = newer.blocks().iter().peekable();
+        for block in self.blocks() {
             let Some(first) = block.uids.first() else { continue };
             while rest.next_if(|block| block.last < first).is_some() {}
-            if rest.peek().is_some_and(|found| Arc::ptr_eq(&found.uids, &block.uids)) {
-                continue;
+            if rest.peek().is_none_or(|found| !Arc::ptr_eq(&found.uids, &block.uids)) {
+                lacks(first, block.last, &block.uids);
             }
-            let left = newer.between(first, block.last);
-            for (first, last) in block.uids.difference(&left).ranges() {
-                gone.push_range(first, last);
-            }
+        }
+        if let Some(tail) = &self.tail {
+            lacks(tail.first, tail.last, &tail.set());
         }
         gone
     }
@@ -163,15 +240,11 @@ impl UidIndex {
 
     /// Adds UIDs greater than all in the set.
     pub fn push_range(&mut self, first: Uid, last: Uid) {
-        match self.blocks.last_mut() {
-            Some(block) if block.uids.run_count() < MAX_RUNS || continues(block.last, first) => {
-                Arc::make_mut(&mut block.uids).push_range(first, last);
-                block.last = last;
-            }
+        match &mut self.tail {
+            Some(tail) if continues(tail.last, first) => tail.last = last,
             _ => {
-                let before = self.len();
-                let uids = Arc::new(UidSet::from_ranges([(first, last)]));
-                self.blocks.push(Block { uids, last, before });
+                self.bury_tail();
+                self.tail = Some(Tail { first, last, before: self.in_blocks() });
             }
         }
     }
@@ -183,53 +256,90 @@ impl UidIndex {
             return more.ranges().for_each(|(first, last)| self.push_range(first, last));
         }
         // A block takes all up to its end, the last one all that is left.
-        let from = self.block_of(first);
-        let touched: SmallVec<[Block; 1]> = self.blocks.drain(from..).collect();
-        let (mut next, count) = (first, touched.len());
-        for (at, block) in touched.into_iter().enumerate() {
-            let end = if at + 1 == count { Uid::MAX } else { block.last };
-            self.add_changed(block.uids, &more.between(next, end), UidSet::union);
+        self.bury_tail();
+        let mut next = first;
+        self.change_blocks(first, |block, is_last| {
+            let end = if is_last { Uid::MAX } else { block.last };
+            let here = more.between(next, end);
             next = Uid::new(block.last.get().saturating_add(1)).unwrap_or(Uid::MAX);
-        }
+            (!here.is_empty()).then(|| block.uids.union(&here))
+        });
+        self.raise_tail();
     }
 
     /// Takes out all members of `gone`.
     pub fn remove_all(&mut self, gone: &UidSet) {
-        let Some(first) = gone.first().filter(|_| !self.is_empty()) else { return };
-        let from = self.block_of(first);
-        let touched: SmallVec<[Block; 1]> = self.blocks.drain(from..).collect();
-        for block in touched {
-            let here = block.uids.first().map(|first| gone.between(first, block.last)).unwrap_or_default();
-            self.add_changed(block.uids, &here, UidSet::difference);
+        let Some((tail, first)) = self.tail.zip(gone.first()) else { return };
+        if first < tail.first {
+            self.change_blocks(first, |block, _| {
+                let here =
+                    block.uids.first().map(|first| gone.between(first, block.last)).unwrap_or_default();
+                (!here.is_empty()).then(|| block.uids.difference(&here))
+            });
+        }
+        self.tail = None;
+        for (first, last) in tail.set().difference(&gone.between(tail.first, tail.last)).ranges() {
+            self.push_range(first, last);
+        }
+        if self.tail.is_none() {
+            self.raise_tail();
         }
     }
 
-    /// Adds a block behind all others, after a change of it by `other`; in several when it has become too many runs.
-    fn add_changed(&mut self, block: Arc<UidSet>, other: &UidSet, change: fn(&UidSet, &UidSet) -> UidSet) {
-        if other.is_empty() {
-            return self.add_block(block);
-        }
-        let changed = change(&block, other);
-        if changed.run_count() <= MAX_RUNS {
-            return self.add_block(Arc::new(changed));
-        }
-        // Halves, which have room for the next changes.
-        changed.chunks(MAX_RUNS / 2).for_each(|part| self.add_block(Arc::new(part)));
+    /// Members in the blocks.
+    fn in_blocks(&self) -> u32 {
+        self.blocks().last().map_or(0, Block::end)
     }
 
-    fn add_block(&mut self, uids: Arc<UidSet>) {
-        let before = self.len();
-        if let Some(last) = uids.last() {
-            self.blocks.push(Block { uids, last, before });
+    /// Puts the last run into the blocks: another one follows.
+    fn bury_tail(&mut self) {
+        let Some(tail) = self.tail.take() else { return };
+        let blocks = Arc::make_mut(self.blocks.get_or_insert_default());
+        match blocks.last_mut() {
+            Some(block) if block.uids.run_count() < MAX_RUNS => {
+                Arc::make_mut(&mut block.uids).push_range(tail.first, tail.last);
+                block.last = tail.last;
+            }
+            _ => blocks.extend(Block::of(tail.set(), tail.before)),
         }
     }
 
-    /// The first block that does not end before `uid`; as many as there are when all do.
-    fn block_of(&self, uid: Uid) -> usize {
-        match &self.blocks[..] {
-            // Of nearly all mailboxes, and asked for each message that is fetched.
-            [only] => usize::from(only.last < uid),
-            blocks => blocks.partition_point(|block| block.last < uid),
+    /// Takes the last run out of the blocks.
+    fn raise_tail(&mut self) {
+        let Some(list) = &mut self.blocks else { return };
+        let blocks = Arc::make_mut(list);
+        let Some(block) = blocks.last_mut() else { return };
+        let run = Arc::make_mut(&mut block.uids).pop_run();
+        match block.uids.last() {
+            Some(last) => block.last = last,
+            None => drop(blocks.pop()),
+        }
+        let before = self.in_blocks();
+        self.tail = run.map(|(first, last)| Tail { first, last, before });
+    }
+
+    /// Gives each block from that of `uid` on to `change`, and whether it is the last one; what it returns stands in its
+    /// place, in several blocks when it has become too many runs.
+    fn change_blocks(&mut self, uid: Uid, mut change: impl FnMut(&Block, bool) -> Option<UidSet>) {
+        let from = self.block_of(uid);
+        let Some(list) = &mut self.blocks else { return };
+        let blocks = Arc::make_mut(list);
+        let touched: SmallVec<[Block; 4]> = blocks.drain(from..).collect();
+        let count = touched.len();
+        for (at, mut block) in touched.into_iter().enumerate() {
+            let changed = change(&block, at + 1 == count);
+            block.before = blocks.last().map_or(0, Block::end);
+            match changed {
+                None => blocks.push(block),
+                Some(changed) if changed.run_count() <= MAX_RUNS => blocks.extend(block.with(changed)),
+                // Halves, which have room for the next changes.
+                Some(changed) => {
+                    for part in changed.chunks(MAX_RUNS / 2) {
+                        let before = blocks.last().map_or(0, Block::end);
+                        blocks.extend(Block::of(part, before));
+                    }
+                }
+            }
         }
     }
 }
@@ -272,9 +382,13 @@ mod tests {
         let mut new = old.clone();
         new.remove_all(&UidSet::single(uid(2 * 700)));
         new.push(uid(100_000));
-        let shared = |block: &&Block| old.blocks.iter().any(|known| Arc::ptr_eq(&known.uids, &block.uids));
-        assert_eq!(old.blocks.len(), 10);
-        assert_eq!(new.blocks.iter().filter(shared).count(), 9, "one was touched, one is new");
+        let shared = |block: &&Block| old.blocks().iter().any(|known| Arc::ptr_eq(&known.uids, &block.uids));
+        assert_eq!(old.blocks().len(), 10);
+        assert_eq!(
+            new.blocks().iter().filter(shared).count(),
+            8,
+            "one was touched, one has the run that was last"
+        );
         assert_eq!(members(&old.gone(&new)), [1400]);
         assert_eq!(old.len(), 10 * MAX_RUNS as u32, "the copy is as it was");
     }
@@ -285,8 +399,8 @@ mod tests {
         index.push_range(uid(1), uid(10_000));
         let odd: UidSet = (1..=10_000).step_by(2).map(uid).collect();
         index.remove_all(&odd);
-        assert!(index.blocks.len() >= 5000 / MAX_RUNS);
-        assert!(index.blocks.iter().all(|block| block.uids.run_count() <= MAX_RUNS));
+        assert!(index.blocks().len() >= 5000 / MAX_RUNS);
+        assert!(index.blocks().iter().all(|block| block.uids.run_count() <= MAX_RUNS));
         assert_eq!(index.len(), 5000);
         assert_eq!(index.uid_at(SeqNo::new(2500).unwrap()), Some(uid(5000)));
         assert_eq!(index.seq_of(uid(5000)).map(SeqNo::get), Some(2500));

@@ -3,12 +3,15 @@
 //! UIDs are mostly contiguous, so a set of 100,000 is a handful of runs. Searching is logarithmic, adding at the end
 //! constant. What is large and changes often is a [`UidIndex`](super::UidIndex).
 
-use smallvec::{SmallVec, smallvec};
+use std::cell::RefCell;
+use std::thread::LocalKey;
 
 use super::names::{SeqNo, Uid};
+use crate::few::Few;
+use crate::spare::{Lend, Spares};
 
 /// UIDs `first` to `last`, of which `before` smaller ones are in the set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Run {
     first: u32,
     last: u32,
@@ -21,40 +24,54 @@ impl Run {
     }
 }
 
-/// Sorted, disjoint, maximal runs. A few, which is what most commands name, take no memory of their own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UidSet {
-    runs: SmallVec<[Run; 4]>,
+impl Lend for Run {
+    const MOST: usize = 512;
+
+    fn spares() -> &'static LocalKey<Spares<Run>> {
+        thread_local!(static SPARES: Spares<Run> = const { RefCell::new(Vec::new()) });
+        &SPARES
+    }
 }
 
-/// Room that a set gets at once when it is more than a few runs.
-const ROOM: usize = 16;
+/// Sorted, disjoint, maximal runs. A few, which is what most commands name, stand in place; more are in room that a thread
+/// lends, of which a set that is kept gives back what it has no use for ([`rest`](Self::rest)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UidSet {
+    runs: Few<Run, 4>,
+}
 
 impl UidSet {
     pub fn new() -> Self {
-        UidSet { runs: SmallVec::new() }
+        UidSet::default()
     }
 
     /// An empty set with room for so many runs.
     pub(crate) fn with_room_for(runs: usize) -> Self {
-        UidSet { runs: SmallVec::with_capacity(runs) }
+        UidSet { runs: Few::with_capacity(runs) }
     }
 
     /// The set of one UID.
     pub fn single(uid: Uid) -> Self {
-        UidSet { runs: smallvec![Run { first: uid.get(), last: uid.get(), before: 0 }] }
+        let mut set = UidSet::new();
+        set.push(uid);
+        set
     }
 
     /// Any ranges, in any order, overlapping or not.
     pub fn from_ranges(ranges: impl IntoIterator<Item = (Uid, Uid)>) -> Self {
-        let mut sorted: SmallVec<[(u32, u32); 4]> =
+        let mut sorted: Few<(u32, u32), 4> =
             ranges.into_iter().map(|(a, b)| (a.min(b).get(), a.max(b).get())).collect();
         sorted.sort_unstable();
         let mut set = UidSet::new();
-        for (first, last) in sorted {
-            set.push_run(first, last);
+        for (first, last) in sorted.iter() {
+            set.push_run(*first, *last);
         }
         set
+    }
+
+    /// Gives back what it has no use for: it is kept for long.
+    pub fn rest(&mut self) {
+        self.runs.rest();
     }
 
     /// How many UIDs are in the set.
@@ -88,13 +105,14 @@ impl UidSet {
         let before = self.len();
         match self.runs.last_mut() {
             Some(run) if first <= run.last.saturating_add(1) => run.last = run.last.max(last),
-            _ => {
-                if self.runs.len() == self.runs.capacity() {
-                    self.runs.reserve(ROOM.saturating_sub(self.runs.len()).max(1));
-                }
-                self.runs.push(Run { first, last, before });
-            }
+            _ => self.runs.push(Run { first, last, before }),
         }
+    }
+
+    /// Takes out the last run.
+    pub(super) fn pop_run(&mut self) -> Option<(Uid, Uid)> {
+        let run = self.runs.pop()?;
+        Uid::new(run.first).zip(Uid::new(run.last))
     }
 
     pub fn contains(&self, uid: Uid) -> bool {
@@ -132,6 +150,13 @@ impl UidSet {
     /// The members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Uid> + '_ {
         self.runs.iter().flat_map(|run| (run.first..=run.last).filter_map(Uid::new))
+    }
+
+    /// The members from `from` on, ascending.
+    pub fn iter_from(&self, from: Uid) -> impl Iterator<Item = Uid> + '_ {
+        let from_there =
+            move |(first, last): (Uid, Uid)| (first.max(from).get()..=last.get()).filter_map(Uid::new);
+        self.ranges_from(from).flat_map(from_there)
     }
 
     /// The runs, ascending, both ends included.
@@ -186,7 +211,7 @@ impl UidSet {
     /// What is in this set and not in `other`.
     pub fn difference(&self, other: &UidSet) -> UidSet {
         let mut rest = UidSet::new();
-        for run in &self.runs {
+        for run in self.runs.iter() {
             let mut next = u64::from(run.first);
             let from = other.runs.partition_point(|r| r.last < run.first);
             for hole in other.runs[from..].iter().take_while(|r| r.first <= run.last) {
@@ -267,6 +292,7 @@ pub(super) mod tests {
             prop_assert!(pieces.iter().all(|piece| piece.run_count() <= 3));
             prop_assert_eq!(pieces.iter().flat_map(members).collect::<Vec<_>>(), members(&x));
             let last = x.ranges_from(uid(from)).next().map(|(_, last)| last.get());
+            prop_assert_eq!(x.iter_from(uid(from)).map(Uid::get).collect::<Vec<_>>(), a.range(from..).copied().collect::<Vec<_>>());
             prop_assert_eq!(last, x.ranges().map(|(_, last)| last.get()).find(|last| *last >= from));
         }
     }

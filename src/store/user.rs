@@ -400,8 +400,15 @@ impl Inner {
         Ok(inner)
     }
 
-    /// Builds the state from the snapshot and the log behind it, and mends the end of the log.
+    /// Builds the state from the snapshot and the log behind it, and mends the end of the log. Views stay.
     fn reload(&mut self, mark: u128, shared: &Shared) -> Result<()> {
+        let views = self.state.take_views();
+        let done = self.read_anew(mark, shared);
+        self.state.put_views(views);
+        done
+    }
+
+    fn read_anew(&mut self, mark: u128, shared: &Shared) -> Result<()> {
         let dir = self.log.dir().to_owned();
         if let Some(state) = snapshot::load(&dir, mark) {
             match self.replay_from(state, shared) {

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
@@ -13,7 +12,7 @@ use smallvec::SmallVec;
 use super::content::Content;
 use super::error::{Error, Refusal, Result};
 use super::flags::KeywordTable;
-use super::mailbox::{Mailbox, ViewMark};
+use super::mailbox::{Mailbox, ViewId};
 use super::message::Message;
 use super::meta::Meta;
 use super::names::{MailboxId, ModSeq, SeqNo, Uid};
@@ -48,7 +47,7 @@ pub struct Selected {
     access: Access,
     wants_recent: bool,
     uid_validity: u32,
-    pub(super) uids: Arc<UidIndex>,
+    pub(super) uids: UidIndex,
     /// `\Recent` messages of this session; some may not be in the view yet.
     recent: UidSet,
     told_recent: u32,
@@ -63,7 +62,9 @@ pub struct Selected {
     pub(super) own: SmallVec<[ModSeq; 4]>,
     /// Messages among those that have to be told all the same.
     pub(super) contested: Option<Box<UidSet>>,
-    mark: ViewMark,
+    view: ViewId,
+    /// Expunges up to here are told.
+    told: ModSeq,
 }
 
 /// What a client has to be told after a sync, in this order.
@@ -94,8 +95,8 @@ impl User {
         let name = canonical_inbox(name);
         let mut inner = self.fresh()?;
         let mailbox = inner.state.by_name_mut(&name).ok_or(Refusal::NonExistent)?;
-        let mark: ViewMark = Arc::new(AtomicU64::new(mailbox.highest_modseq.0));
-        mailbox.watch(mark.clone());
+        let view = self.shared.next_view();
+        mailbox.watch(view, mailbox.highest_modseq);
         let mut selected = Selected {
             user: self.clone(),
             id: mailbox.id,
@@ -112,7 +113,8 @@ impl User {
             keywords: mailbox.keywords.clone(),
             own: SmallVec::new(),
             contested: None,
-            mark,
+            view,
+            told: mailbox.highest_modseq,
         };
         drop(inner);
         if selected.claims_recent() && !selected.recent.is_empty() {
@@ -154,7 +156,7 @@ impl Selected {
     /// The mod-sequence up to which the client knows all: less than `highest_modseq` while expunges are deferred
     /// (RFC 7162 §6).
     pub fn known_modseq(&self) -> ModSeq {
-        if self.deferred { ModSeq(self.mark.load(Ordering::Relaxed)) } else { self.synced }
+        if self.deferred { self.told } else { self.synced }
     }
 
     /// Whether the client has yet to be told of expunges.
@@ -163,7 +165,7 @@ impl Selected {
     }
 
     /// The UIDs of the view; a rank in it is a sequence number.
-    pub fn uids(&self) -> &Arc<UidIndex> {
+    pub fn uids(&self) -> &UidIndex {
         &self.uids
     }
 
@@ -201,9 +203,14 @@ impl Selected {
     pub(super) fn take_recent(&mut self, from: u64, uids: &UidSet) {
         let older = super::mailbox::uid(from).zip(uids.first().and_then(|first| Uid::new(first.get() - 1)));
         if let Some((first, last)) = older.filter(|(first, last)| first <= last) {
-            self.recent = self.recent.union(&UidSet::from_ranges([(first, last)]));
+            self.add_recent(&UidSet::from_ranges([(first, last)]));
         }
+        self.add_recent(uids);
+    }
+
+    fn add_recent(&mut self, uids: &UidSet) {
         self.recent = self.recent.union(uids);
+        self.recent.rest();
     }
 
     /// Takes the `\Recent` messages that no session has taken yet (RFC 3501 §2.3.2).
@@ -220,7 +227,7 @@ impl Selected {
             }
             Ok(recent)
         })?;
-        self.recent = self.recent.union(&taken.value);
+        self.add_recent(&taken.value);
         Ok(())
     }
 
@@ -255,7 +262,7 @@ impl Selected {
             self.claim_recent()?;
             inner = user.fresh()?;
         }
-        let Some(mailbox) = inner.state.mailboxes.get(&self.id) else {
+        let Some(mailbox) = inner.state.mailboxes.get_mut(&self.id) else {
             return Ok(Changes { deleted: true, ..Changes::default() });
         };
         let reports = expunges == Expunges::Report;
@@ -270,7 +277,7 @@ impl Selected {
         mailbox.is_some_and(|m| m.highest_modseq != self.synced && !m.recent().is_empty())
     }
 
-    fn changes(&mut self, mailbox: &Mailbox, reports: bool) -> Changes {
+    fn changes(&mut self, mailbox: &mut Mailbox, reports: bool) -> Changes {
         let mut changes = Changes::default();
         let may_be_gone = self.deferred || mailbox.last_expunge > self.synced;
         let gone = if may_be_gone { self.uids.gone(&mailbox.live) } else { UidSet::new() };
@@ -291,11 +298,12 @@ impl Selected {
             if gone.is_empty() {
                 self.uids = mailbox.live.clone();
             } else {
-                Arc::make_mut(&mut self.uids).add_all(&new);
+                self.uids.add_all(&new);
             }
         }
         if !self.deferred {
-            self.mark.store(mailbox.highest_modseq.0, Ordering::Release);
+            self.told = mailbox.highest_modseq;
+            mailbox.watch(self.view, self.told);
         }
         changes.flags = self.without_own(changes.flags, mailbox);
         changes.recent = (self.wants_recent && self.recent() != self.told_recent).then(|| self.recent());
@@ -311,7 +319,7 @@ impl Selected {
     /// A read-only session shows `\Recent` without taking it.
     fn wants_recent_of(&mut self, new: &UidSet, mailbox: &Mailbox) {
         if self.wants_recent && self.access == Access::ReadOnly {
-            self.recent = self.recent.union(&mailbox.recent().intersection(new));
+            self.add_recent(&mailbox.recent().intersection(new));
         }
     }
 
@@ -481,7 +489,7 @@ impl Drop for Selected {
         if let Ok(mut inner) = self.user.known()
             && let Some(mailbox) = inner.state.mailboxes.get_mut(&self.id)
         {
-            mailbox.unwatch(&self.mark);
+            mailbox.unwatch(self.view);
         }
     }
 }

@@ -150,19 +150,18 @@ impl Searching {
         if self.returns.is_some() {
             return None;
         }
-        let (mut next, modseq) = (*next, *modseq);
-        while let Some(from) = next {
-            if io.is_above_high_water() {
-                self.set_next(next);
-                return Some(Step::Flush);
+        let is_enough = |(index, uid): &(usize, Uid)| {
+            if index % CHUNK == 0 && io.is_above_high_water() {
+                return true;
             }
-            let rest = found.between(from, Uid::MAX);
-            let mut uids = rest.iter();
-            for uid in uids.by_ref().take(CHUNK) {
-                io.output.push(b' ');
-                write::number(io.output, u64::from(self.number(uid, view).unwrap_or_default()));
-            }
-            next = uids.next();
+            io.output.push(b' ');
+            write::number(io.output, u64::from(self.number(*uid, view).unwrap_or_default()));
+            false
+        };
+        let left = next.and_then(|from| found.iter_from(from).enumerate().find(is_enough));
+        if let Some((_, uid)) = left {
+            self.pause(uid);
+            return Some(Step::Flush);
         }
         if let Some(modseq) = modseq.filter(|_| !found.is_empty()) {
             io.output.extend_from_slice(b" (MODSEQ ");
@@ -173,9 +172,11 @@ impl Searching {
         None
     }
 
-    fn set_next(&mut self, from: Option<Uid>) {
-        if let Stage::Numbers { next, .. } = &mut self.stage {
-            *next = from;
+    /// To go on from this UID when the client has read what there is.
+    fn pause(&mut self, from: Uid) {
+        if let Stage::Numbers { found, next, .. } = &mut self.stage {
+            *next = Some(from);
+            found.rest();
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use smallvec::SmallVec;
+
 use super::system_flag;
 use crate::imap::code::{Code, Failure};
 use crate::imap::fetch::{EMAIL_PREFIX, THREAD_PREFIX, parse_object_id};
@@ -9,7 +11,7 @@ use crate::imap::parse::{Charset, CharsetError};
 use crate::imap::session::View;
 use crate::imap::types::{self, DateField, DateTest, SearchKey};
 use crate::message::{Needle, Scope};
-use crate::search::{Day, Program, Test};
+use crate::search::{Day, HeaderTest, Program, Test};
 
 /// From the grammar's keys to tests.
 pub(super) struct Compiler<'v> {
@@ -46,10 +48,11 @@ impl<'v> Compiler<'v> {
             }
             SearchKey::Recent => Test::Recent,
             SearchKey::Header { field, value } => {
-                Test::Header { field: field.to_vec(), needle: self.needle(value)? }
+                let (field, needle) = (SmallVec::from_slice(field), self.needle(value)?);
+                Test::Header(Box::new(HeaderTest { field, needle }))
             }
-            SearchKey::Body(text) => Test::Text { needle: self.needle(text)?, scope: Scope::Body },
-            SearchKey::Text(text) => Test::Text { needle: self.needle(text)?, scope: Scope::Text },
+            SearchKey::Body(text) => self.text(text, Scope::Body)?,
+            SearchKey::Text(text) => self.text(text, Scope::Text)?,
             SearchKey::Larger(size) => Test::Larger(*size),
             SearchKey::Smaller(size) => Test::Smaller(*size),
             SearchKey::Date { field, test, day } => date(*field, *test, day.0),
@@ -68,8 +71,12 @@ impl<'v> Compiler<'v> {
         keys.iter().map(|key| self.test(key)).collect()
     }
 
-    fn needle(&self, bytes: &[u8]) -> Result<Box<Needle>, Failure> {
-        self.charset.decode(bytes).map(|text| Box::new(Needle::new(&text))).map_err(charset_failure)
+    fn text(&self, bytes: &[u8], scope: Scope) -> Result<Test, Failure> {
+        Ok(Test::Text { needle: Box::new(self.needle(bytes)?), scope })
+    }
+
+    fn needle(&self, bytes: &[u8]) -> Result<Needle, Failure> {
+        self.charset.decode(bytes).map(|text| Needle::new(&text)).map_err(charset_failure)
     }
 }
 

@@ -23,7 +23,8 @@ impl ImapSession {
         if command.qresync.is_some() && !self.enabled.qresync {
             return Err(Failure::bad("ENABLE QRESYNC first"));
         }
-        if self.view.take().is_some() {
+        let before = self.view.take();
+        if before.is_some() {
             io.output.extend_from_slice(b"* OK [CLOSED] previous mailbox is closed\r\n");
         }
         self.enabled.condstore |= command.condstore;
@@ -35,7 +36,13 @@ impl ImapSession {
             Some(known) => resync(&view, known, self.enabled, io.output)?,
             None => Work::None,
         };
-        self.view = Some(Box::new(view));
+        self.view = Some(match before {
+            Some(mut room) => {
+                *room = view;
+                room
+            }
+            None => Box::new(view),
+        });
         self.selects += 1;
         let done = if command.read_only {
             Completion::code(Code::ReadOnly, "EXAMINE completed")

@@ -50,7 +50,7 @@ impl Threading {
             };
             self.stage = Stage::Write(Writer::new(forest, io.output));
         }
-        let numbered = if self.uid { None } else { Some(view.selected.uids().as_ref()) };
+        let numbered = if self.uid { None } else { Some(view.selected.uids()) };
         match &mut self.stage {
             Stage::Write(writer) => Ok(writer.write(numbered, io)),
             Stage::Thread(_) => Ok(None),

@@ -134,6 +134,8 @@ impl Cursor {
         self.window = None;
         self.plan.rest();
         self.batch.rest();
+        self.uids.rest();
+        self.seen.rest();
         self.open = open.map(|open| {
             let content = open.content.and_then(|content| view.selected.keep_open(content));
             Box::new(Open { content, ..open })

@@ -103,7 +103,8 @@ impl View {
     }
 
     /// Keeps the result of a search for `$` (RFC 5182).
-    pub(in crate::imap) fn save(&mut self, found: UidSet) {
+    pub(in crate::imap) fn save(&mut self, mut found: UidSet) {
+        found.rest();
         self.saved = (!found.is_empty()).then(|| Box::new(found));
     }
 

@@ -152,7 +152,7 @@ impl Plan {
     /// How the mailbox was left, if it now has what the backup has, no more and no less.
     pub fn left(&self, state: &State) -> Option<Counted> {
         let mailbox = state.mailboxes.get(&self.frame.id).filter(|_| self.keeps_uids())?;
-        (*mailbox.live == self.frame.live).then(|| Counted::of(mailbox))
+        (mailbox.live == self.frame.live).then(|| Counted::of(mailbox))
     }
 }
 

@@ -271,5 +271,5 @@ fn two_processes_never_give_the_same_uid() {
     });
     let view = select(&users[0], "INBOX");
     assert_eq!(view.exists(), 100);
-    assert_eq!(**view.uids(), uids(1..=100));
+    assert_eq!(*view.uids(), uids(1..=100));
 }

@@ -48,6 +48,27 @@ fn expunged_messages_stay_readable_and_take_flags() {
     assert_eq!(mine.copy(&uids(2..=2), "INBOX").unwrap().source, UidSet::new(), "but it cannot be copied");
 }
 
+/// Whoever read the log anew forgot who was looking at it.
+#[test]
+fn expunged_messages_stay_readable_after_the_log_was_read_anew() {
+    let place = Place::new();
+    let user = place.ada();
+    append_many(&user, "INBOX", 200);
+    let (mine, mut theirs) = (select(&user, "INBOX"), select(&user, "INBOX"));
+    let dying = user.clone();
+    let died = std::thread::spawn(move || {
+        dying.transact(|_, _| -> Result<()> { panic!("in the middle of a change") })
+    });
+    assert!(died.join().is_err());
+
+    delete(&mut theirs, &uids(1..=200));
+    theirs.sync(Expunges::Report).unwrap();
+    let mut messages = Vec::new();
+    mine.messages(&mine.uids().to_set(), Uid::MIN, usize::MAX, &mut messages).unwrap();
+    assert_eq!(messages.len(), 200);
+    assert!(in_words(&mine, &messages[99]).contains("number 100"));
+}
+
 #[test]
 fn flags_of_others_are_told_and_own_ones_are_not() {
     let place = Place::new();
