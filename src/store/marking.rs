@@ -153,12 +153,14 @@ fn record_flags(
     bounds: Bounds,
     txn: &mut Transaction,
 ) -> Result<Stored> {
-    if how != FlagChange::Remove {
-        check_keywords(mailbox, flags.keywords.iter().map(|keyword| keyword.as_str()))?;
+    let mut keywords: SmallVec<[_; 4]> = flags.keywords.iter().map(Keyword::as_str).collect();
+    match check_keywords(mailbox, keywords.iter().copied()) {
+        // What no message can have need not be made to be taken away.
+        Err(_) if how == FlagChange::Remove => {
+            keywords.retain(|keyword| mailbox.keywords.position(keyword).is_some())
+        }
+        checked => checked?,
     }
-    // Removing a keyword that the mailbox does not know must not make it known.
-    let known = |keyword: &&str| how != FlagChange::Remove || mailbox.keywords.position(keyword).is_some();
-    let keywords: SmallVec<[_; 4]> = flags.keywords.iter().map(Keyword::as_str).filter(known).collect();
     let named = Named::new(mailbox, how, flags, &keywords);
     let mut stored = Stored::default();
     let mut changed = UidSet::new();
@@ -175,7 +177,9 @@ fn record_flags(
             }
         }
     }
-    if !changed.is_empty() {
+    // Whoever takes away a keyword that the mailbox does not know makes it known, as with other servers: a client that
+    // toggles it finds it among the FLAGS from then on.
+    if !changed.is_empty() || (named.has_new_keyword && !stored.done.is_empty()) {
         let modseq = mailbox.next_modseq();
         let change =
             FlagsChange { mailbox: mailbox.id, modseq, how, flags: flags.system, keywords, uids: changed };
@@ -208,7 +212,8 @@ impl<'a> Named<'a> {
 
     /// Whether the command gives the message other flags than it has.
     fn changes(&self, message: &Message) -> bool {
-        if self.has_new_keyword || message.flags != message.flags.changed(self.how, self.flags.system) {
+        let adds_new = self.has_new_keyword && self.how != FlagChange::Remove;
+        if adds_new || message.flags != message.flags.changed(self.how, self.flags.system) {
             return true;
         }
         if self.keywords.is_empty() && self.how != FlagChange::Replace {

@@ -95,10 +95,34 @@ fn a_store_that_changes_nothing_is_answered_and_not_logged() {
     assert!(add(&mut view, &uids(1..=1), flags(Flags::SEEN, &["k"])).modseq.is_some());
     let again = add(&mut view, &uids(1..=1), flags(Flags::SEEN, &["K"]));
     assert_eq!((again.done, again.modseq), (uids(1..=1), None));
-    let removed =
-        view.store(&uids(2..=2), FlagChange::Remove, &flags(Flags::NONE, &["unknown"]), None).unwrap();
-    assert_eq!((removed.modseq, removed.keywords), (None, false));
-    assert_eq!(view.keywords().len(), 1, "removing a keyword does not invent it");
+}
+
+/// imaptest's own_flags found a STORE that "didn't create keyword".
+#[test]
+fn a_keyword_that_is_taken_away_is_made_and_changes_no_message() {
+    let place = Place::new();
+    let (one, two) = (place.ada(), place.ada());
+    append_many(&one, "INBOX", 2);
+    let (mut mine, mut theirs) = (select(&one, "INBOX"), select(&two, "INBOX"));
+    let before = mine.highest_modseq();
+    let take = |view: &mut Selected| {
+        view.store(&uids(2..=2), FlagChange::Remove, &flags(Flags::NONE, &["unknown"]), None).unwrap()
+    };
+    let removed = take(&mut mine);
+    assert_eq!((removed.done, removed.keywords), (uids(2..=2), true));
+    assert_eq!(mine.keywords().len(), 1);
+    assert_eq!(take(&mut mine).modseq, None, "once is enough");
+    let told = theirs.sync(Expunges::Report).unwrap();
+    assert_eq!((told.keywords, told.flags), (true, UidSet::new()));
+    assert_eq!(theirs.changed_since(before).unwrap(), UidSet::new());
+    assert_eq!(select(&place.ada(), "INBOX").keywords().len(), 1, "who comes later");
+
+    let many: Vec<String> = (1..limits::MAX_KEYWORDS).map(|n| format!("k{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    add(&mut mine, &uids(1..=1), flags(Flags::NONE, &many));
+    let full = mine.store(&uids(1..=1), FlagChange::Remove, &flags(Flags::NONE, &["another", "k1"]), None);
+    assert_eq!(full.unwrap().done, uids(1..=1), "it is not there, which is what was asked for");
+    assert_eq!(mine.keywords().len(), limits::MAX_KEYWORDS);
 }
 
 #[test]
