@@ -70,9 +70,20 @@ fn decode(bytes: &[u8], segment: u32, mark: u128, state: &mut State) -> Result<(
 }
 
 /// Writes a checkpoint of `state`, which stands at the start of a segment. All before it is on stable storage.
+///
+/// # Errors
+/// When it cannot be written, or is beyond what places in a file can name: the segments before it have to stay.
 pub(super) fn save(disk: &dyn Disk, dir: &Path, state: &State, mark: u128, made: i64) -> Result<()> {
     let bytes = encode(state, mark, made);
-    write_durably(disk, &checkpoint_path(dir, state.position.segment), &bytes)
+    let path = checkpoint_path(dir, state.position.segment);
+    check_size(bytes.len(), &path)?;
+    write_durably(disk, &path, &bytes)
+}
+
+fn check_size(len: usize, path: &Path) -> Result<()> {
+    let too_large =
+        |_| Error::io("a checkpoint has 4 GiB at most:", path)(io::ErrorKind::FileTooLarge.into());
+    u32::try_from(len).map(drop).map_err(too_large)
 }
 
 /// Removes the checkpoints in front of older segments than `segment`.
@@ -196,4 +207,17 @@ fn take_base(state: &mut State, fields: &mut Fields<'_>) -> Option<()> {
         state.subscriptions.insert(fields.text16()?.to_owned());
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_no_place_can_name_is_refused() {
+        let path = Path::new("log/checkpoint");
+        assert!(check_size(u32::MAX as usize, path).is_ok());
+        let refused = check_size(u32::MAX as usize + 1, path).unwrap_err().to_string();
+        assert!(refused.contains("4 GiB") && refused.contains("log/checkpoint"), "{refused}");
+    }
 }
