@@ -29,6 +29,7 @@ impl<T: Lend + Copy + Default, const N: usize> Few<T, N> {
         if capacity <= N { Few::new() } else { Few(Place::Lent(lent(&[], capacity))) }
     }
 
+    #[inline]
     pub fn push(&mut self, item: T) {
         match &mut self.0 {
             Place::Here { len, items } if usize::from(*len) < N => {
@@ -36,11 +37,19 @@ impl<T: Lend + Copy + Default, const N: usize> Few<T, N> {
                 *len += 1;
             }
             Place::Here { items, .. } => {
-                let mut more = lent(items, Self::ROOM);
-                more.push(item);
+                let more = lent(items, Self::ROOM);
                 self.0 = Place::Lent(more);
+                self.push_more(item);
             }
-            Place::Lent(more) => more.push(item),
+            Place::Lent(_) => self.push_more(item),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_more(&mut self, item: T) {
+        if let Place::Lent(more) = &mut self.0 {
+            more.push(item);
         }
     }
 
@@ -104,6 +113,7 @@ impl<T: Lend + Copy + Default, const N: usize> Default for Few<T, N> {
 impl<T: Lend, const N: usize> Deref for Few<T, N> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         match &self.0 {
             Place::Here { len, items } => &items[..usize::from(*len)],
@@ -113,6 +123,7 @@ impl<T: Lend, const N: usize> Deref for Few<T, N> {
 }
 
 impl<T: Lend, const N: usize> DerefMut for Few<T, N> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.0 {
             Place::Here { len, items } => &mut items[..usize::from(*len)],

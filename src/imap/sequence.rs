@@ -131,7 +131,8 @@ fn parse_number(input: &[u8], at: usize) -> Option<(u32, usize)> {
 impl NumberSet {
     /// Sorts and merges. Ranges must have their bounds in order and no zero.
     fn from_unsorted(mut ranges: Ranges) -> Self {
-        if ranges.len() > 1 {
+        let is_in_order = ranges.windows(2).all(|pair| pair[0].1.saturating_add(1) < pair[1].0);
+        if !is_in_order {
             ranges.sort_unstable();
             ranges.dedup_by(|next, previous| {
                 let joins = next.0 <= previous.1.saturating_add(1);

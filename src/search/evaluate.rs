@@ -80,8 +80,19 @@ impl Search {
             if is_over() {
                 return Ok(false);
             }
-            let meets = |message: &Message| sieve.in_memory(message, mailbox);
-            self.next = mailbox.choose(within, from, BATCH, meets, &mut self.found)?;
+            let found = &mut self.found;
+            self.next = match sieve.system_flags() {
+                Some((with, without)) => {
+                    let meets = |message: &Message| {
+                        message.flags.contains(with) && !message.flags.intersects(without)
+                    };
+                    mailbox.choose(within, from, BATCH, meets, found)?
+                }
+                None => {
+                    let meets = |message: &Message| sieve.in_memory(message, mailbox);
+                    mailbox.choose(within, from, BATCH, meets, found)?
+                }
+            };
         }
         (*within, *sieve) = (mem::take(&mut self.found), Test::All);
         self.next = within.first();

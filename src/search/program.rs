@@ -108,6 +108,23 @@ impl Test {
         }
     }
 
+    /// Flags that have to be there and flags that must not be, when that is all this asks: so do most searches, and it can be
+    /// seen at a glance.
+    pub(super) fn system_flags(&self) -> Option<(Flags, Flags)> {
+        match self {
+            Test::All => Some((Flags::NONE, Flags::NONE)),
+            Test::Flag(flag) => Some((*flag, Flags::NONE)),
+            Test::Not(test) => match **test {
+                Test::Flag(flag) => Some((Flags::NONE, flag)),
+                _ => None,
+            },
+            Test::And(tests) => tests.iter().try_fold((Flags::NONE, Flags::NONE), |(with, without), test| {
+                test.system_flags().map(|(more, less)| (with | more, without | less))
+            }),
+            _ => None,
+        }
+    }
+
     /// The answer from memory alone, for a test whose cost is [`Cost::Memory`]. Recurses as deep as the grammar's bound
     /// on nesting.
     pub(super) fn in_memory(&self, message: &Message, mailbox: &Selected) -> bool {
@@ -186,6 +203,24 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_are_told_from_other_conditions() {
+        let not = |test| Test::Not(Box::new(test));
+        let all = Test::And(vec![
+            Test::Flag(Flags::FLAGGED),
+            not(Test::Flag(Flags::SEEN)),
+            Test::Flag(Flags::DRAFT),
+        ]);
+        assert_eq!(all.system_flags(), Some((Flags::FLAGGED | Flags::DRAFT, Flags::SEEN)));
+        assert_eq!(Test::All.system_flags(), Some((Flags::NONE, Flags::NONE)));
+        for other in
+            [Test::Recent, not(Test::All), not(Test::And(vec![Test::Flag(Flags::SEEN)])), Test::Keyword(None)]
+        {
+            assert_eq!(other.system_flags(), None);
+            assert_eq!(Test::And(vec![Test::Flag(Flags::SEEN), other]).system_flags(), None);
+        }
+    }
 
     fn subject() -> Test {
         Test::Header(Box::new(HeaderTest {

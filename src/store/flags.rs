@@ -28,17 +28,25 @@ impl Flags {
         (Flags::DRAFT, "\\Draft"),
     ];
 
+    /// How many sets of them there are; the bits of each are smaller.
+    pub(crate) const SETS: usize = 32;
+
     pub(crate) const fn bits(self) -> u16 {
         self.0
     }
 
     /// Unknown bits are dropped: a newer version may have written them.
     pub(crate) const fn from_bits(bits: u16) -> Flags {
-        Flags(bits & 31)
+        Flags(bits & (Self::SETS as u16 - 1))
     }
 
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether both have a flag in common.
+    pub const fn intersects(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
     }
 
     pub const fn is_empty(self) -> bool {
@@ -73,6 +81,17 @@ impl Not for Flags {
     }
 }
 
+/// Which bytes an atom has (RFC 9051 §9 ATOM-CHAR).
+const ATOM: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = !matches!(byte, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']');
+        byte += 1;
+    }
+    table
+};
+
 /// A keyword: an atom of at most [`MAX_KEYWORD`] bytes. Two that differ only in ASCII case are the same keyword;
 /// a mailbox shows the spelling that it saw first.
 #[derive(Clone, Debug)]
@@ -81,7 +100,7 @@ pub struct Keyword(SmolStr);
 impl Keyword {
     /// `None` when `name` is not an atom or too long.
     pub fn new(name: &str) -> Option<Keyword> {
-        let is_atom = name.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b));
+        let is_atom = name.bytes().all(|byte| ATOM[usize::from(byte)]);
         (is_atom && !name.is_empty() && name.len() <= MAX_KEYWORD).then(|| Keyword(SmolStr::new(name)))
     }
 

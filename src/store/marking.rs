@@ -64,7 +64,8 @@ impl Selected {
         let written = user.transact(|state, txn| {
             let mailbox = state.mailboxes.get(&id).ok_or(Refusal::NonExistent)?;
             let bounds = Bounds { unchanged_since, synced };
-            let stored = record_flags(mailbox, uids, how, flags, bounds, txn)?;
+            let mut stored = record_flags(mailbox, uids, how, flags, bounds, txn)?;
+            stored.keywords |= stored.modseq.is_some() && !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
             let is_told = heard && stored.modseq.is_some();
             let steps = is_told.then(|| flag_steps(mailbox, &stored.done, how, flags.system));
             Ok((stored, mailbox.highest_modseq, steps.unwrap_or_default()))
@@ -83,7 +84,7 @@ impl Selected {
             if !steps.is_empty() {
                 user.tell_in_turn(end, id, modseq, Kept::Flags(steps));
             }
-            stored.keywords = self.learn_keywords()?;
+            stored.keywords = stored.keywords && self.learn_keywords()?;
         }
         Ok(stored)
     }
@@ -95,11 +96,8 @@ impl Selected {
         self.contested = (!uids.is_empty()).then(|| Box::new(uids));
     }
 
-    /// Takes in keywords that the mailbox has got, so that each flag of its messages has a name; whether there are any.
-    ///
-    /// # Errors
-    /// [`Refusal::NonExistent`].
-    pub fn learn_keywords(&mut self) -> Result<bool> {
+    /// Takes in keywords that the mailbox has got; whether there are any.
+    fn learn_keywords(&mut self) -> Result<bool> {
         let inner = self.user.known()?;
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
         let new = !Arc::ptr_eq(&self.keywords, &mailbox.keywords);
@@ -185,6 +183,7 @@ fn record_flags(
             FlagsChange { mailbox: mailbox.id, modseq, how, flags: flags.system, keywords, uids: changed };
         txn.record(Kind::Flags, |out| change.put(out));
         stored.modseq = Some(modseq);
+        stored.keywords = named.has_new_keyword;
     }
     Ok(stored)
 }

@@ -199,6 +199,20 @@ impl Transaction {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Its records, in order.
+    pub fn records(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let header = rest.first_chunk::<HEADER>()?;
+            let mut fields = Fields(header);
+            let len = fields.u32()? as usize;
+            let kind = Kind::from_code(fields.u8()?, 0)?;
+            let payload = rest.get(HEADER..HEADER + len)?;
+            rest = rest.get(HEADER + len.next_multiple_of(8)..)?;
+            Some((kind, payload))
+        })
+    }
 }
 
 /// The first 64 bytes of a segment.
@@ -286,6 +300,8 @@ mod tests {
         assert!(first.matches(b"hello") && !first.matches(b"hellp"));
         let second = Header::decode(header_at(txn.bytes(), 24), 88).unwrap();
         assert_eq!((second.kind, second.continued), (Kind::Append, false));
+        let records: Vec<_> = txn.records().collect();
+        assert_eq!(records, [(Kind::Blob, &b"hello"[..]), (Kind::Append, b"12345678")]);
     }
 
     #[test]

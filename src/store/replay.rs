@@ -69,10 +69,14 @@ pub(super) fn catch_up_to(log: &mut Log, state: &mut State, until: u32, verify: 
     Ok(Tail::Clean)
 }
 
-/// Applies a transaction that this process has just written.
+/// Applies a transaction that this process has just written at the end of the state.
 pub(super) fn apply_own(txn: &Transaction, log: &Log, state: &mut State) -> Result<()> {
-    let mut source = Memory { bytes: txn.bytes(), start: txn.start().offset };
-    replay(&mut source, log, state, false).map(|_| ())
+    for (kind, payload) in txn.records() {
+        let applied = state.apply(kind, payload);
+        applied.map_err(|_| log.damaged(txn.start(), "a record contradicts the ones before it"))?;
+    }
+    state.position = txn.end();
+    Ok(())
 }
 
 enum Ending {
@@ -268,7 +272,7 @@ impl Source for Window<'_> {
     }
 }
 
-/// A transaction that was just written.
+/// Records in memory.
 struct Memory<'a> {
     bytes: &'a [u8],
     start: u32,

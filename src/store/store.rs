@@ -1,6 +1,5 @@
 //! All users of one process: a cache of open users, and the thread that does what need not be done at once.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -138,7 +137,7 @@ pub(super) struct Shared {
 /// What the housekeeper has to do.
 #[derive(Default)]
 struct Chores {
-    users: HashMap<UserName, Arc<User>>,
+    users: Vec<Arc<User>>,
     due: Option<Instant>,
     closed: bool,
 }
@@ -260,10 +259,12 @@ impl Shared {
 
     /// Has the user's log synced, and a snapshot written when one is due, soon.
     pub fn defer_sync(&self, user: &Arc<User>) {
-        let mut chores = self.chores();
-        if !chores.users.contains_key(user.name()) {
-            chores.users.insert(user.name().clone(), user.clone());
+        // It has been asked for: the housekeeper takes the mark away before it syncs, which is then after this write.
+        if user.is_in_chores.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let mut chores = self.chores();
+        chores.users.push(user.clone());
         if chores.due.is_none() {
             chores.due = Some(Instant::now() + SYNC_DELAY);
             self.new_chore.notify_all();
@@ -273,7 +274,8 @@ impl Shared {
     fn keep_house(&self, known: &Weak<Users>) {
         let mut looked = Instant::now();
         while let Some(users) = self.next_chores() {
-            for user in users.into_values() {
+            for user in users {
+                user.is_in_chores.swap(false, Ordering::AcqRel);
                 report(&user, user.do_chores());
             }
             self.journal.pass_on();
@@ -289,7 +291,7 @@ impl Shared {
     }
 
     /// Waits for what is due, which may be a look around; `None` when the store is closed and nothing is left to do.
-    fn next_chores(&self) -> Option<HashMap<UserName, Arc<User>>> {
+    fn next_chores(&self) -> Option<Vec<Arc<User>>> {
         let mut chores = self.chores();
         loop {
             let now = Instant::now();
@@ -305,7 +307,7 @@ impl Shared {
             let waited = self.new_chore.wait_timeout(chores, wait).unwrap_or_else(PoisonError::into_inner);
             chores = waited.0;
             if waited.1.timed_out() && chores.due.is_none() {
-                return Some(HashMap::new());
+                return Some(Vec::new());
             }
         }
     }

@@ -20,9 +20,8 @@ const MAX_RUNS: usize = 512;
 /// take time that grows with the blocks, of 512 runs at most.
 #[derive(Clone, Debug, Default)]
 pub struct UidIndex {
-    /// All runs but the last.
+    /// All runs but the last, or all of them.
     blocks: Option<Arc<Vec<Block>>>,
-    /// Only an empty set has none.
     tail: Option<Tail>,
 }
 
@@ -80,15 +79,15 @@ impl Tail {
 impl UidIndex {
     /// How many UIDs are in the set.
     pub fn len(&self) -> u32 {
-        self.tail.map_or(0, |tail| tail.end())
+        self.tail.map_or_else(|| self.in_blocks(), |tail| tail.end())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.tail.is_none()
+        self.last().is_none()
     }
 
     pub fn last(&self) -> Option<Uid> {
-        self.tail.map(|tail| tail.last)
+        self.tail.map(|tail| tail.last).or_else(|| self.blocks().last().map(|block| block.last))
     }
 
     fn blocks(&self) -> &[Block] {
@@ -124,8 +123,7 @@ impl UidIndex {
 
     /// The UID at a rank.
     pub fn uid_at(&self, seq: SeqNo) -> Option<Uid> {
-        let tail = self.tail?;
-        if seq.get() > tail.before {
+        if let Some(tail) = self.tail.filter(|tail| seq.get() > tail.before) {
             let uid = tail.first.get().checked_add(seq.get() - tail.before - 1)?;
             return Uid::new(uid).filter(|uid| *uid <= tail.last);
         }
@@ -136,12 +134,11 @@ impl UidIndex {
 
     /// How many members are smaller than `uid`.
     pub fn count_before(&self, uid: Uid) -> u32 {
-        let Some(tail) = self.tail else { return 0 };
-        if uid >= tail.first {
+        if let Some(tail) = self.tail_from(uid) {
             return if uid > tail.last { tail.end() } else { tail.before + (uid.get() - tail.first.get()) };
         }
         let block = self.blocks().get(self.block_of(uid));
-        block.map_or(tail.before, |block| block.before + block.uids.count_before(uid))
+        block.map_or_else(|| self.in_blocks(), |block| block.before + block.uids.count_before(uid))
     }
 
     /// How many members are in `other`.
@@ -240,6 +237,9 @@ impl UidIndex {
 
     /// Adds UIDs greater than all in the set.
     pub fn push_range(&mut self, first: Uid, last: Uid) {
+        if self.tail.is_none() && self.last().is_some_and(|last| continues(last, first)) {
+            self.raise_tail();
+        }
         match &mut self.tail {
             Some(tail) if continues(tail.last, first) => tail.last = last,
             _ => {
@@ -264,25 +264,21 @@ impl UidIndex {
             next = Uid::new(block.last.get().saturating_add(1)).unwrap_or(Uid::MAX);
             (!here.is_empty()).then(|| block.uids.union(&here))
         });
-        self.raise_tail();
     }
 
     /// Takes out all members of `gone`.
     pub fn remove_all(&mut self, gone: &UidSet) {
-        let Some((tail, first)) = self.tail.zip(gone.first()) else { return };
-        if first < tail.first {
+        let Some(first) = gone.first() else { return };
+        if self.tail_from(first).is_none() {
             self.change_blocks(first, |block, _| {
                 let here =
                     block.uids.first().map(|first| gone.between(first, block.last)).unwrap_or_default();
                 (!here.is_empty()).then(|| block.uids.difference(&here))
             });
         }
-        self.tail = None;
+        let Some(tail) = self.tail.take() else { return };
         for (first, last) in tail.set().difference(&gone.between(tail.first, tail.last)).ranges() {
             self.push_range(first, last);
-        }
-        if self.tail.is_none() {
-            self.raise_tail();
         }
     }
 
@@ -304,7 +300,7 @@ impl UidIndex {
         }
     }
 
-    /// Takes the last run out of the blocks.
+    /// Takes the last run out of the blocks: it goes on.
     fn raise_tail(&mut self) {
         let Some(list) = &mut self.blocks else { return };
         let blocks = Arc::make_mut(list);

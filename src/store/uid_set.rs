@@ -101,6 +101,7 @@ impl UidSet {
         self.push_run(first.get(), last.get());
     }
 
+    #[inline(never)]
     fn push_run(&mut self, first: u32, last: u32) {
         let before = self.len();
         match self.runs.last_mut() {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +48,8 @@ pub struct User {
     pub(super) sync: Arc<GroupSync>,
     pub(super) untold: Untold,
     arriving: Arc<Arriving>,
+    /// The housekeeper has been asked to look after it, and has not begun.
+    pub(super) is_in_chores: AtomicBool,
     /// Tells this handle from others for the same user, before and after it.
     opened: u64,
 }
@@ -94,7 +96,8 @@ impl User {
         let opened = shared.opened.fetch_add(1, Ordering::Relaxed);
         let arriving = Arriving::within(&shared.arriving);
         let (dir, inner, untold) = (dir.into(), Mutex::new(inner), Untold::default());
-        let user = User { name, dir, shared, inner, lock, sync, untold, arriving, opened };
+        let is_in_chores = AtomicBool::new(false);
+        let user = User { name, dir, shared, inner, lock, sync, untold, arriving, is_in_chores, opened };
         user.found(notes)?;
         Ok(user)
     }

@@ -352,15 +352,26 @@ impl Selected {
     pub fn messages(&self, uids: &UidSet, from: Uid, max: usize, out: &mut Vec<Message>) -> Result<()> {
         let inner = self.user.known()?;
         let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
-        let mut left = max;
-        out.reserve(max.min(uids.len() as usize));
-        for run in mailbox.runs_among(uids, from) {
-            let run = &run[..run.len().min(left)];
-            out.extend_from_slice(run);
-            left -= run.len();
-            if left == 0 {
-                break;
-            }
+        copy_messages(mailbox, uids, from, max, out);
+        Ok(())
+    }
+
+    /// As `messages`, and takes in keywords that the mailbox has got, so that each flag of these has a name.
+    ///
+    /// # Errors
+    /// As `messages`.
+    pub fn messages_to_tell(
+        &mut self,
+        uids: &UidSet,
+        from: Uid,
+        max: usize,
+        out: &mut Vec<Message>,
+    ) -> Result<()> {
+        let inner = self.user.known()?;
+        let mailbox = inner.state.mailboxes.get(&self.id).ok_or(Refusal::NonExistent)?;
+        copy_messages(mailbox, uids, from, max, out);
+        if !Arc::ptr_eq(&self.keywords, &mailbox.keywords) {
+            self.keywords = mailbox.keywords.clone();
         }
         Ok(())
     }
@@ -481,6 +492,19 @@ impl Selected {
         let within = within.map_or_else(|| ever.clone(), |within| within.intersection(&ever));
         // What the view still has is told as EXPUNGE or VANISHED by a later sync.
         Ok(self.uids.missing(&mailbox.vanished_since(since, &within)))
+    }
+}
+
+fn copy_messages(mailbox: &Mailbox, uids: &UidSet, from: Uid, max: usize, out: &mut Vec<Message>) {
+    let mut left = max;
+    out.reserve(max.min(uids.len() as usize));
+    for run in mailbox.runs_among(uids, from) {
+        let run = &run[..run.len().min(left)];
+        out.extend_from_slice(run);
+        left -= run.len();
+        if left == 0 {
+            break;
+        }
     }
 }
 

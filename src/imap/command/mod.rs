@@ -23,24 +23,22 @@ use crate::store::{FlagList, Flags, Keyword};
 
 /// The flags of a command in the store's terms.
 fn flag_list(named: &types::FlagList<'_>) -> FlagList {
-    let mut system = Flags::NONE;
-    for (flag, _) in types::SystemFlags::NAMES {
-        if named.system.contains(flag) {
-            system |= system_flag(flag);
-        }
-    }
+    let given = SYSTEM_FLAGS.iter().filter(|(flag, _)| named.system.contains(*flag));
+    let system = given.fold(Flags::NONE, |all, (_, flag)| all | *flag);
     let keywords = named.keywords.iter().filter_map(|keyword| Keyword::new(keyword.as_str())).collect();
     FlagList { system, keywords }
 }
 
+/// The system flags, and what the store calls them.
+const SYSTEM_FLAGS: [(types::SystemFlags, Flags); 5] = [
+    (types::SystemFlags::ANSWERED, Flags::ANSWERED),
+    (types::SystemFlags::FLAGGED, Flags::FLAGGED),
+    (types::SystemFlags::DELETED, Flags::DELETED),
+    (types::SystemFlags::SEEN, Flags::SEEN),
+    (types::SystemFlags::DRAFT, Flags::DRAFT),
+];
+
 /// One system flag in the store's terms.
 pub(super) fn system_flag(flag: types::SystemFlags) -> Flags {
-    const PAIRS: [(types::SystemFlags, Flags); 5] = [
-        (types::SystemFlags::ANSWERED, Flags::ANSWERED),
-        (types::SystemFlags::FLAGGED, Flags::FLAGGED),
-        (types::SystemFlags::DELETED, Flags::DELETED),
-        (types::SystemFlags::SEEN, Flags::SEEN),
-        (types::SystemFlags::DRAFT, Flags::DRAFT),
-    ];
-    PAIRS.iter().find(|(named, _)| *named == flag).map_or(Flags::NONE, |(_, flag)| *flag)
+    SYSTEM_FLAGS.iter().find(|(named, _)| *named == flag).map_or(Flags::NONE, |(_, flag)| *flag)
 }

@@ -149,7 +149,8 @@ impl Cursor {
         let (uids, window, is_whole) = (&self.uids, &mut self.window, self.plan.is_whole());
         let needs_meta = self.plan.needs_meta;
         let last = self.batch.fill(|batch| {
-            view.selected.messages(uids, from, max, batch)?;
+            // Other sessions of the worker may have caught up further than this one's last sync.
+            view.selected.messages_to_tell(uids, from, max, batch)?;
             if needs_meta {
                 view.selected.expect_metas(batch);
             }
@@ -158,8 +159,6 @@ impl Cursor {
             Ok::<_, Failure>(())
         })?;
         self.next = last.and_then(|last| last.uid.get().checked_add(1)).and_then(Uid::new);
-        // Other sessions of the worker may have caught up further than this one's last sync.
-        view.selected.learn_keywords()?;
         self.keywords = Some(view.announced_keywords(io.output));
         Ok(!self.batch.is_empty())
     }

@@ -144,13 +144,13 @@ pub(in crate::imap) fn parse_object_id(text: &str, prefix: u8) -> Option<u64> {
 fn flags(out: &mut Vec<u8>, message: &Message, recent: bool, keywords: Option<&KeywordTable>) {
     out.push(b'(');
     let start = out.len();
+    out.extend_from_slice(SYSTEM_FLAGS[usize::from(message.flags.bits())].as_bytes());
     let mut name = |name: &str| {
         if out.len() > start {
             out.push(b' ');
         }
         out.extend_from_slice(name.as_bytes());
     };
-    Flags::NAMED.iter().filter(|(flag, _)| message.flags.contains(*flag)).for_each(|(_, flag)| name(flag));
     if recent {
         name("\\Recent");
     }
@@ -160,9 +160,75 @@ fn flags(out: &mut Vec<u8>, message: &Message, recent: bool, keywords: Option<&K
     out.push(b')');
 }
 
+/// System flags as a list shows them.
+struct FlagText {
+    bytes: [u8; Self::MOST],
+    len: usize,
+}
+
+/// The text of every set of system flags, by its bits.
+static SYSTEM_FLAGS: [FlagText; Flags::SETS] = {
+    let mut texts = [const { FlagText { bytes: [0; FlagText::MOST], len: 0 } }; Flags::SETS];
+    let mut bits = 0;
+    while bits < Flags::SETS {
+        texts[bits] = FlagText::of(Flags::from_bits(bits as u16));
+        bits += 1;
+    }
+    texts
+};
+
+impl FlagText {
+    /// Of all of them.
+    const MOST: usize = {
+        let (mut most, mut at) = (0, 0);
+        while at < Flags::NAMED.len() {
+            most += Flags::NAMED[at].1.len() + 1;
+            at += 1;
+        }
+        most
+    };
+
+    const fn of(flags: Flags) -> FlagText {
+        let mut text = FlagText { bytes: [0; Self::MOST], len: 0 };
+        let mut at = 0;
+        while at < Flags::NAMED.len() {
+            let (flag, name) = Flags::NAMED[at];
+            if flags.contains(flag) {
+                if text.len > 0 {
+                    text.bytes[text.len] = b' ';
+                    text.len += 1;
+                }
+                let (_, rest) = text.bytes.split_at_mut(text.len);
+                let (room, _) = rest.split_at_mut(name.len());
+                room.copy_from_slice(name.as_bytes());
+                text.len += name.len();
+            }
+            at += 1;
+        }
+        text
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_set_of_flags_has_its_text() {
+        for (bits, text) in SYSTEM_FLAGS.iter().enumerate() {
+            let flags = Flags::from_bits(bits as u16);
+            let names: Vec<&str> = Flags::NAMED
+                .iter()
+                .filter(|(flag, _)| flags.contains(*flag))
+                .map(|(_, name)| *name)
+                .collect();
+            assert_eq!(text.as_bytes(), names.join(" ").as_bytes());
+        }
+    }
 
     #[test]
     fn object_ids_come_back() {

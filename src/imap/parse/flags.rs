@@ -52,5 +52,5 @@ fn system_flag(reader: &mut Reader<'_>, start: &Reader<'_>) -> Parsed<SystemFlag
 pub(super) fn keyword<'a>(reader: &mut Reader<'a>) -> Parsed<Keyword<'a>> {
     let start = reader.clone();
     let name = reader.atom("a keyword")?;
-    Keyword::new(name).map_or_else(|| start.expected("a keyword of at most 255 bytes"), Ok)
+    Keyword::of_atom(name).map_or_else(|| start.expected("a keyword of at most 255 bytes"), Ok)
 }

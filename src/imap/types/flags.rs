@@ -50,6 +50,11 @@ impl<'a> Keyword<'a> {
         valid.then_some(Keyword(name))
     }
 
+    /// The keyword of this name, which is an atom; `None` when it is too long.
+    pub(in crate::imap) fn of_atom(atom: &'a str) -> Option<Self> {
+        (atom.len() <= MAX_KEYWORD).then_some(Keyword(atom))
+    }
+
     pub fn as_str(self) -> &'a str {
         self.0
     }
