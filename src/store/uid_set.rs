@@ -116,8 +116,10 @@ impl UidSet {
         Uid::new(run.first).zip(Uid::new(run.last))
     }
 
+    #[inline]
     pub fn contains(&self, uid: Uid) -> bool {
-        self.run_of(uid.get()).is_ok()
+        // Most sets that are asked about every message are empty: `\Recent` ones, those that a FETCH has read.
+        !self.is_empty() && self.run_of(uid.get()).is_ok()
     }
 
     /// The run that holds `uid`, or the place of the first run behind it.
