@@ -45,7 +45,6 @@ impl<T: Lend + Copy + Default, const N: usize> Few<T, N> {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn push_more(&mut self, item: T) {
         if let Place::Lent(more) = &mut self.0 {

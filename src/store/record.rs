@@ -207,7 +207,7 @@ impl Transaction {
             let header = rest.first_chunk::<HEADER>()?;
             let mut fields = Fields(header);
             let len = fields.u32()? as usize;
-            let kind = Kind::from_code(fields.u8()?, 0)?;
+            let kind = Kind::from_code(fields.u8()?, IGNORABLE)?;
             let payload = rest.get(HEADER..HEADER + len)?;
             rest = rest.get(HEADER + len.next_multiple_of(8)..)?;
             Some((kind, payload))

@@ -144,7 +144,7 @@ pub(in crate::imap) fn parse_object_id(text: &str, prefix: u8) -> Option<u64> {
 fn flags(out: &mut Vec<u8>, message: &Message, recent: bool, keywords: Option<&KeywordTable>) {
     out.push(b'(');
     let start = out.len();
-    out.extend_from_slice(SYSTEM_FLAGS[usize::from(message.flags.bits())].as_bytes());
+    out.extend_from_slice(FLAG_TEXTS[usize::from(message.flags.bits())].as_bytes());
     let mut name = |name: &str| {
         if out.len() > start {
             out.push(b' ');
@@ -167,7 +167,7 @@ struct FlagText {
 }
 
 /// The text of every set of system flags, by its bits.
-static SYSTEM_FLAGS: [FlagText; Flags::SETS] = {
+static FLAG_TEXTS: [FlagText; Flags::SETS] = {
     let mut texts = [const { FlagText { bytes: [0; FlagText::MOST], len: 0 } }; Flags::SETS];
     let mut bits = 0;
     while bits < Flags::SETS {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_set_of_flags_has_its_text() {
-        for (bits, text) in SYSTEM_FLAGS.iter().enumerate() {
+        for (bits, text) in FLAG_TEXTS.iter().enumerate() {
             let flags = Flags::from_bits(bits as u16);
             let names: Vec<&str> = Flags::NAMED
                 .iter()

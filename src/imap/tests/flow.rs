@@ -261,3 +261,22 @@ fn change_that_comes_while_idle_flushes_is_told_too() {
     a.append("INBOX", "", "Subject: late\r\n\r\n");
     hears(&b.event(Event::Changed), &["* 1500 FETCH", "* 1501 EXISTS\r\n"]);
 }
+
+#[test]
+fn a_long_answer_to_search_goes_on_where_a_slow_reader_stopped_it() {
+    let server = Server::new();
+    let mut client = server.in_inbox();
+    client.append("INBOX", "", "Subject: s\r\n\r\n");
+    for _ in 0..14 {
+        client.say("a NOOP\r\nb COPY 1:* INBOX\r\n");
+    }
+    client.say("a STORE 100:200,301,303,5000 +FLAGS.SILENT (\\Deleted)\r\nb EXPUNGE\r\n");
+    let gone = |uid: &u32| matches!(uid, 100..=200 | 301 | 303 | 5000);
+    let expected: String = (1..=1 << 14).filter(|uid| !gone(uid)).map(|uid| format!(" {uid}")).collect();
+    let before = client.waits;
+    assert_eq!(
+        client.say("c UID SEARCH ALL\r\n"),
+        format!("* SEARCH{expected}\r\nc OK UID SEARCH completed\r\n")
+    );
+    assert!(client.waits > before, "{} bytes at once", expected.len());
+}
